@@ -1,0 +1,47 @@
+# Every target does its own set-up; a second call only compares file dates.
+PYTHON ?= python3
+BIN := .venv/bin
+RECIPE ?= digits
+
+.DEFAULT_GOAL := help
+.PHONY: help train test lint format bench setup clean
+
+help:  ## say what each target does
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{printf "  make %-9s %s\n", $$1, $$2}'
+
+train: .venv/.ready  ## train a built-in recipe: make train RECIPE=iris (digits by default, no download)
+	@$(BIN)/danlu train $(RECIPE)
+
+test: .venv/.ready lint  ## run the linters and the whole test suite
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 2
+
+lint: .venv/.ready  ## run ruff, mypy and the import rules
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+format: .venv/.ready  ## bring the code into its format
+	@$(BIN)/ruff check --fix-only .
+	@$(BIN)/ruff format .
+
+bench: .venv/.bench-ready  ## measure danlu beside other trainers; writes bench/results/peers.json
+	@$(BIN)/python -m bench.peers
+
+setup: .venv/.ready  ## make .venv with pinned requirements and danlu itself
+
+clean:  ## remove .venv and caches; runs stay
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build *.egg-info
+
+.venv/.ready: requirements/dev.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "danlu needs Python 3.11 or newer; got $$($(PYTHON) --version). Fix: make PYTHON=python3.12 ..."; exit 2; }
+	@echo "setting up .venv: about a minute, once"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.venv/.bench-ready: .venv/.ready requirements/bench.txt
+	@echo "installing the peers that the benchmark measures"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements/bench.txt
+	@touch $@

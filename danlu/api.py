@@ -1,0 +1,191 @@
+"""What a caller calls: `fit`, `steps`, `evaluate`, `predict`, `load_model`."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from danlu import hooks as hook_room
+from danlu import save
+from danlu.data import Arrays, Data, Source, as_data
+from danlu.device import plan_for
+from danlu.errors import DataError, RunError
+from danlu.recipe import Recipe, Settled
+from danlu.recipe_text import read, settle, write
+from danlu.track import Run
+from danlu.train.build import build_evaluator, build_model
+from danlu.train.evaluate import evaluate as evaluate_batches
+from danlu.train.evaluate import predict as predict_batches
+from danlu.train.hook import Hook
+from danlu.train.learner import Array, Figures, Result
+from danlu.train.loop import run
+from danlu.train.prepare import prepare
+from danlu.train.step import Step
+from danlu.train.training import Training
+from danlu.train.weights import load_module
+
+
+def steps(
+    model: nn.Module,
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    step: Step | None = None,
+    hooks: Sequence[Hook] = (),
+    out: str | Path | None = None,
+) -> Iterator[Result]:
+    """Train with the loop in the caller's hands: `for result in danlu.steps(model, data, recipe): ...`.
+
+    Args:
+        model: any `nn.Module`; trained in place.
+        data: a data set by `danlu.data`, a pair of arrays, a `Dataset`, a `DataLoader`.
+        recipe: the experiment; the default is `Recipe()`.
+        step: your own `(model, batch) -> loss`, or a dict of named losses whose sum is minimised.
+        hooks: called in this order; by default there are none, so nothing is shown or written.
+        out: folder for what the hooks write; it must hold no run.
+
+    Returns:
+        an iterator over updates; leaving it early ends the run in good order.
+
+    Raises:
+        DanluError: something does not fit together; nothing has been trained.
+
+    Cost:
+        no host sync per update; reading `result.loss` waits for the device.
+    """
+    return run(_prepare(model, data, recipe, step, out), hooks)
+
+
+def fit(
+    model: nn.Module,
+    data: Any,
+    recipe: Recipe | None = None,
+    *,
+    step: Step | None = None,
+    hooks: Sequence[Hook] = (),
+    out: str | Path | None = None,
+    quiet: bool = False,
+) -> Run:
+    """Train: `steps` with the default hooks, which show progress, log, keep the best weights and obey Ctrl-C.
+
+    Args:
+        model, data, recipe, step, out: as in `steps`.
+        hooks: called after the default ones.
+        quiet: show no progress.
+
+    Returns:
+        the finished run: `run.best`, `run.history`, `run.summary`. Without `out` it lives in memory only.
+
+    Raises:
+        DanluError: something does not fit together; nothing has been trained.
+        KeyboardInterrupt: after Ctrl-C, once the update is finished and the record closed.
+    """
+    training = _prepare(model, data, recipe, step, out)
+    for _ in run(training, [*hook_room.defaults(training.recipe, quiet=quiet), *hooks]):
+        pass
+    if training.stop is not None and training.stop.status == "interrupted":
+        raise KeyboardInterrupt(training.stop.reason)
+    if training.folder is not None:
+        return Run(training.folder)
+    return Run.of(training.store, hook_room.summary(training), write(training.recipe))
+
+
+def evaluate(
+    model: nn.Module, data: Any, recipe: Recipe | None = None, *, step: Step | None = None, on: str = "test"
+) -> Figures:
+    """Return loss and metrics of a model over a whole set; the model's weights and modes are as they were.
+
+    Args:
+        model: any `nn.Module`.
+        data: as in `steps`; of a `danlu.data.Data` the set that `on` names, of anything else all of it.
+        recipe: gives loss, metrics, batch size, device and precision.
+        step: as in `steps`.
+        on: "train", "test", or a validation set's name.
+
+    Returns:
+        {"loss": 0.31, "accuracy": 0.89, ...}.
+    """
+    plain, objects = settle(recipe or Recipe())
+    source = _set_of(data, on) if isinstance(data, Data) else as_data(data, valid=0).train
+    plan = plan_for(plain)
+    learner = build_evaluator(model, plain, objects, plan, step=step)
+    batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
+    with learner.session():
+        learner.check(batches.batch(0, 0), on)
+        return evaluate_batches(learner, batches)
+
+
+def predict(model: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Array:
+    """Return what a model predicts, shape (N, ...): probabilities for classes, values in a regression.
+
+    Args:
+        model: any `nn.Module`; its weights and modes are as they were.
+        inputs: an array (N, ...), a tuple or dict of them, or a `danlu.data` source.
+        recipe: its loss says how an output becomes a prediction.
+    """
+    plain, objects = settle(recipe or Recipe())
+    source = inputs if isinstance(inputs, Source) else Arrays(inputs)
+    plan = plan_for(plain)
+    learner = build_evaluator(model, plain, objects, plan)
+    batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
+    with learner.session():
+        return predict_batches(learner, batches)
+
+
+def load_recipe(folder: str | Path) -> Settled:
+    """Return the recipe of a run."""
+    return read(Path(folder) / "recipe.toml")
+
+
+def load_model(folder: str | Path, *, at: str = "best", model: nn.Module | None = None) -> nn.Module:
+    """Return a run's model with the weights of one of its checkpoints.
+
+    Args:
+        folder: the run folder.
+        at: "best", "last", or an update's number.
+        model: takes the weights; the default is built anew from the run's recipe.
+
+    Raises:
+        RunError: the folder holds no such checkpoint, or it is damaged.
+        ModelError: the weights do not fit the model.
+    """
+    folder = Path(folder)
+    recipe = load_recipe(folder)
+    tensors, _ = save.read(save.folder(folder, _checkpoint(folder, at)))
+    model = build_model(recipe.model, recipe.seed) if model is None else model
+    load_module(model, tensors.get("ema") or tensors["model"])
+    return model
+
+
+def _checkpoint(folder: Path, at: str) -> int:
+    """Return the update of the checkpoint that `at` names."""
+    known = save.steps(folder)
+    if not known:
+        fix = "let the run reach its first evaluation"
+        raise RunError(where=str(folder), got="no checkpoint", want="a run with checkpoints", fix=fix)
+    if at == "last":
+        return known[-1]
+    if at != "best":
+        if at.isdigit() and int(at) in known:
+            return int(at)
+        fix = f"choose best, last or one of {known}"
+        raise RunError(where=str(folder), got=f"no checkpoint {at}", want="one that is there", fix=fix)
+    best = save.read_json(save.folder(folder, known[-1]) / "state.json")["best"]
+    return best["step"] if best is not None and best["step"] in known else known[-1]
+
+
+def _prepare(model: nn.Module, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None) -> Training:
+    """Check everything first, so that a mistake leaves no folder behind."""
+    training = prepare(model, data, recipe or Recipe(), step=step)
+    if out is not None:
+        folder, _ = save.claim(Path(out))
+        training.record_in(folder)
+    return training
+
+
+def _set_of(data: Data, name: str) -> Source:
+    sets = {"train": data.train, **data.valid, **({"test": data.test} if data.test is not None else {})}
+    if name not in sets:
+        raise DataError(where="on", got=name, want=f"one of {', '.join(sets)}", fix="name a set that this data has")
+    return sets[name]

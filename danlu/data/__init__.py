@@ -1,0 +1,31 @@
+"""Holds where samples come from, how they are split, and how they become batches; named data sets and file formats.
+
+It must never know models, losses, optimizers, or what a training loop does with a batch.
+"""
+
+from danlu.data.batch import Batches
+from danlu.data.batching import batches
+from danlu.data.dataset import Loader, Samples
+from danlu.data.given import arrays, as_data, idx
+from danlu.data.idx_file import read_idx
+from danlu.data.named import fetch, info, load, names
+from danlu.data.sets import Data
+from danlu.data.source import Arrays, Source
+
+__all__ = [
+    "Arrays",
+    "Batches",
+    "Data",
+    "Loader",
+    "Samples",
+    "Source",
+    "arrays",
+    "as_data",
+    "batches",
+    "fetch",
+    "idx",
+    "info",
+    "load",
+    "names",
+    "read_idx",
+]

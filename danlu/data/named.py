@@ -1,0 +1,127 @@
+"""Data sets that have a name: what there is, loading one, where its files are, and what it holds."""
+
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from danlu.data import fashion, synthetic, tables
+from danlu.data.sets import Data, class_counts
+from danlu.data.source import Arrays, Source
+from danlu.data.split import Ask, Share, Stratify
+from danlu.errors import DataError, unknown_name
+
+NAMES: dict[str, str] = {
+    "digits": "1,797 handwritten digits, 8 x 8 grey levels, 10 classes",
+    "iris": "150 flowers, 4 measurements, 3 classes",
+    "wine": "178 wines, 13 measurements, 3 classes",
+    "breast-cancer": "569 tumours, 30 measurements, 2 classes",
+    "diabetes": "442 patients, 10 measurements, regression",
+    "fashion-mnist": "60,000 + 10,000 pictures of clothes, 28 x 28 grey levels, 10 classes",
+    "linear": "made: y = x w + b + noise, with w and b known",
+    "polynomial": "made: a cubic with noise, inputs up to x^20 / 20!, to see under- and overfitting",
+    "high-dimensional-linear": "made: 200 features, 20 samples, to see weight decay",
+}
+_BUILDERS: dict[str, Callable[..., Data]] = {
+    "digits": tables.digits,
+    "iris": tables.iris,
+    "wine": tables.wine,
+    "breast-cancer": tables.breast_cancer,
+    "diabetes": tables.diabetes,
+    "fashion-mnist": fashion.fashion_mnist,
+    "linear": synthetic.linear,
+    "polynomial": synthetic.polynomial,
+    "high-dimensional-linear": synthetic.high_dimensional_linear,
+}
+
+
+def names() -> dict[str, str]:
+    """Return every name that `load` knows, with one line about each."""
+    return dict(NAMES)
+
+
+def load(name: str, *, valid: Share = "default", stratify: Stratify = "default", seed: int = 0, **options: Any) -> Data:
+    """Return a data set by its name.
+
+    Args:
+        name: one of `names()`.
+        valid: share of the training samples held out for validation; 0 for none. The default is a fifth for tables,
+            5,000 samples of Fashion-MNIST; made data is validated on fresh samples.
+        stratify: hold out the same share of every class; "default" does so for classes.
+        seed: decides the cut, and for made data the numbers.
+        options: what the data set itself takes, such as `test=0.2` (tables) or `degree=3` (polynomial).
+
+    Raises:
+        DataError: an unknown name or option; files that cannot be found or are damaged.
+    """
+    builder = _BUILDERS[_known(name)]
+    takes = [option for option in inspect.signature(builder).parameters if option != "ask"]
+    for option in options:
+        if option not in takes:
+            if not takes:
+                raise DataError(where=f"data {name}", got=option, want="no options", fix="leave it out")
+            raise unknown_name(DataError, f"data {name}", option, takes, "option")
+    return builder(Ask(valid, stratify, seed), **options)
+
+
+def fetch(name: str) -> Path:
+    """Return the folder with a data set's files, checked; downloads what is missing.
+
+    Raises:
+        DataError: an unknown name, data that has no files, or files that cannot be had.
+    """
+    if _known(name) in tables.FILES:
+        return tables.folder()
+    if name == fashion.NAME:
+        return fashion.fetch()
+    raise DataError(
+        where=name, got="made data", want="a data set that has files", fix=f"load it: danlu.data.load({name!r})"
+    )
+
+
+def info(name: str, **options: Any) -> dict[str, Any]:
+    """Return what a data set holds: sizes, types, class counts, memory, and where it was found.
+
+    Cost: loads it.
+    """
+    data = load(name, **options)
+    made = _known(name) not in tables.FILES and name != fashion.NAME
+    found = "made from the seed" if made else str(tables.folder() if name in tables.FILES else _fashion_folder())
+    return {
+        "name": name,
+        "about": data.about,
+        "line": NAMES[name],
+        "columns": _columns(data.train),
+        "samples": {part: len(source) for part, source in data.sets().items()},
+        "classes": list(data.classes),
+        "class_counts": {part: class_counts(source) for part, source in data.sets().items()},
+        "bytes": _memory_bytes(data),
+        "found": found,
+    }
+
+
+def _known(name: str) -> str:
+    if name not in _BUILDERS:
+        raise unknown_name(DataError, "data", name, _BUILDERS, "data set")
+    return name
+
+
+def _fashion_folder() -> Path:
+    return fashion.find(fashion.places()) or fashion.cache()
+
+
+def _columns(source: Source) -> dict[str, dict[str, Any]]:
+    """Return the shape of one sample and the stored type, for each column."""
+    if not isinstance(source, Arrays):
+        return {}
+    columns = zip(source.columns.names, source.columns.tensors, strict=True)
+    return {
+        name: {"shape": list(tensor.shape[1:]), "dtype": str(tensor.dtype).removeprefix("torch.")}
+        for name, tensor in columns
+    }
+
+
+def _memory_bytes(data: Data) -> int:
+    """Return the bytes of all columns; parts of one set share theirs."""
+    held = {id(source.columns): source.columns for source in data.sets().values() if isinstance(source, Arrays)}
+    return sum(tensor.numel() * tensor.element_size() for columns in held.values() for tensor in columns.tensors)

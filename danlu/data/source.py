@@ -1,0 +1,169 @@
+"""Sources: where samples come from. Here the abstract one, and arrays in memory."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from danlu.data.columns import Columns, PerChannel, Rule, check_finite, input_rule, stored, target_rule
+from danlu.errors import DataError
+
+Ids = npt.NDArray[np.int64]
+Keys = tuple[str, ...] | int | None  # how input columns form a model's inputs: by name, as a tuple of so many, or alone
+
+
+class Source(ABC):
+    """A set of samples, numbered from 0. Abstract."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+
+    @abstractmethod
+    def targets(self) -> npt.NDArray[Any] | None:
+        """Return all targets as stored, samples along dim 0; None where they are not known without fetching."""
+
+    @abstractmethod
+    def take(self, ids: npt.ArrayLike) -> "Source":
+        """Return the samples `ids`, in that order, numbered from 0 again; nothing is copied."""
+
+
+@final
+class Arrays(Source):
+    """Samples in memory, in the type they came in; conversion happens on the device, when a batch is gathered.
+
+    Inputs of uint8 with at least 3 dimensions are pixels: float, times 1/255. Other uint8 and bool inputs become
+    float as they are, floats the default dtype, signed integers int64 (token ids). With `scale`, `mean` or `std`
+    every input becomes float: times scale (instead of 1/255), minus mean, divided by std. Targets of any integer type
+    and bool become int64, floats the default dtype.
+
+    Args:
+        inputs: an array or tensor, shape (samples, ...); a tuple or list of several; or a dict of columns.
+        target: an array, tensor or list, shape (samples, ...); None for samples without one.
+        scale: factor for a single input column.
+        mean: subtracted after scaling; one number, or one for each entry of dim 1.
+        std: divided by after that, likewise.
+
+    Raises:
+        DataError: no samples, lengths that differ, no real numbers, NaN or infinity.
+
+    Cost: memory is shared with what was given; one pass over float columns looks for NaN.
+    """
+
+    def __init__(
+        self,
+        inputs: object,
+        target: object = None,
+        *,
+        scale: float | None = None,
+        mean: PerChannel | None = None,
+        std: PerChannel | None = None,
+    ) -> None:
+        self.keys, named = _input_columns(inputs)
+        if len(named) > 1 and (scale, mean, std) != (None, None, None):
+            raise DataError(
+                where="scale, mean, std",
+                got=f"{len(named)} input columns",
+                want="a single input column",
+                fix="scale the columns yourself before you give them",
+            )
+        self.has_target = target is not None
+        tensors = {name: stored(name, value) for name, value in named.items()}
+        rules = [input_rule(name, tensor, scale, mean, std) for name, tensor in tensors.items()]
+        if self.has_target:
+            tensors["target"] = stored("target", target)
+            rules.append(target_rule(tensors["target"]))
+        _check_lengths(tensors)
+        for name, tensor in tensors.items():
+            check_finite(name, tensor)
+        self.columns = Columns(tuple(tensors), tuple(tensors.values()), tuple(rules))
+        self.rows: Ids | None = None  # which rows of the columns these samples are; None: all, in order
+        self._length = len(self.columns.tensors[0])
+
+    def __len__(self) -> int:
+        """Return how many samples there are."""
+        return self._length
+
+    def targets(self) -> npt.NDArray[Any] | None:
+        """Return the targets as stored."""
+        if not self.has_target:
+            return None
+        tensor = self.columns.tensors[-1]
+        array = (tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy()
+        return array if self.rows is None else array[self.rows]
+
+    def take(self, ids: npt.ArrayLike) -> "Arrays":
+        """Return the samples `ids` as a source that shares these columns."""
+        rows = checked_ids(ids, len(self))
+        part = object.__new__(Arrays)
+        part.keys, part.has_target, part._length = self.keys, self.has_target, len(rows)
+        run = self.rows is None and len(rows) == rows[-1] - rows[0] + 1 and bool((np.diff(rows) == 1).all())
+        part.columns = self.columns.part(int(rows[0]), int(rows[-1]) + 1) if run else self.columns
+        part.rows = None if run else rows if self.rows is None else self.rows[rows]
+        return part
+
+    def stored(self) -> dict[str, Tensor]:
+        """Return every column as stored, by name ("inputs", "inputs[0]", "inputs['age']", "target").
+
+        Cost: a copy where these samples are a scattered part of a larger set, else none.
+        """
+        columns = dict(zip(self.columns.names, self.columns.tensors, strict=True))
+        if self.rows is None:
+            return columns
+        rows = torch.from_numpy(self.rows)
+        return {name: tensor.index_select(0, rows) for name, tensor in columns.items()}
+
+    def rules(self) -> dict[str, Rule]:
+        """Return, for each column, how stored numbers become a model's."""
+        return dict(zip(self.columns.names, self.columns.rules, strict=True))
+
+
+def checked_ids(ids: npt.ArrayLike, length: int) -> Ids:
+    """Return sample ids as int64; a DataError if they are none, not whole numbers, or outside [0, length)."""
+    array = np.asarray(ids)
+    if array.ndim != 1 or array.dtype.kind not in "iu" or not array.size or array.min() < 0 or array.max() >= length:
+        shown = f"{array.dtype} of shape {array.shape}" + (f", {array.min()} to {array.max()}" if array.size else "")
+        raise DataError(
+            where="ids", got=shown, want=f"at least one whole number in [0, {length})", fix="use a list of sample ids"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def _input_columns(inputs: object) -> tuple[Keys, dict[str, object]]:
+    """Return how the columns form a model's inputs, and the columns under the names that messages use."""
+    if isinstance(inputs, Mapping):
+        named = {f"inputs[{key!r}]": value for key, value in inputs.items()}
+        keys: Keys = tuple(str(key) for key in inputs)
+    elif isinstance(inputs, tuple | list):
+        if not all(isinstance(value, np.ndarray | Tensor) for value in inputs):
+            kinds = sorted({type(value).__name__ for value in inputs})
+            raise DataError(
+                where="inputs",
+                got=f"a {type(inputs).__name__} of {', '.join(kinds)}",
+                want="an array, or a tuple of arrays",
+                fix="use numpy.asarray(inputs) for numbers in nested lists",
+            )
+        named = {f"inputs[{index}]": value for index, value in enumerate(inputs)}
+        keys = len(inputs)
+    else:
+        return None, {"inputs": inputs}
+    if not named:
+        raise DataError(where="inputs", got="no columns", want="at least one", fix="give at least one array")
+    return keys, named
+
+
+def _check_lengths(tensors: Mapping[str, Tensor]) -> None:
+    lengths = {name: len(tensor) for name, tensor in tensors.items()}
+    if len(set(lengths.values())) > 1:
+        raise DataError(
+            where="target" if "target" in lengths else "inputs",
+            got=", ".join(f"{length} rows in {name}" for name, length in lengths.items()),
+            want="the same number of rows in every column",
+            fix="cut or complete the shorter one",
+        )
+    if not next(iter(lengths.values())):
+        raise DataError(where="inputs", got="0 rows", want="at least one sample", fix="check how the data was read")

@@ -1,0 +1,24 @@
+"""The only room that asks which device, dtype or rank: placing, precision, exactness, seeding, what machine this is.
+
+It must never know what is trained on the device, nor when.
+"""
+
+from danlu.device.environment import describe, environment
+from danlu.device.place import choose
+from danlu.device.plan import Plan, plan_for
+from danlu.device.precision import autocast, grad_scaler
+from danlu.device.settings import exact, kept_generators, seed_all, seed_torch
+
+__all__ = [
+    "Plan",
+    "autocast",
+    "choose",
+    "describe",
+    "environment",
+    "exact",
+    "grad_scaler",
+    "kept_generators",
+    "plan_for",
+    "seed_all",
+    "seed_torch",
+]

@@ -1,0 +1,38 @@
+"""The execution plan: how this machine runs the recipe; written to `plan.json` before the first update.
+
+"Same seed, same bits" is promised for the same plan, because another number of threads or another precision sums
+floats in another order.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from danlu.device.place import choose
+from danlu.recipe import Settled
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided about the machine. Every field is stored, so a later run can repeat it.
+
+    Fields:
+        device: "cpu", "cuda:0".
+        precision: "float32", or the autocast type, "bf16" or "fp16".
+        threads: intra-op threads of PyTorch.
+        deterministic: whether algorithms without a fixed order of sums are refused.
+        eval_batch_size: samples per batch of an evaluation; it changes the last bits of a metric.
+    """
+
+    device: str
+    precision: str
+    threads: int
+    deterministic: bool
+    eval_batch_size: int
+
+
+def plan_for(recipe: Settled) -> Plan:
+    """Decide the plan of a recipe on this machine; raise `RecipeError` for a device it does not have."""
+    threads = torch.get_num_threads() if recipe.threads == "auto" else recipe.threads
+    eval_batch_size = recipe.batch_size if recipe.eval_batch_size == "auto" else recipe.eval_batch_size
+    return Plan(str(choose(recipe.device)), recipe.precision, threads, recipe.deterministic, eval_batch_size)

@@ -1,0 +1,37 @@
+"""The concrete hooks: what watches a run, records it, shows it, and ends it early.
+
+A hook must never know what one update is, and never change a number that training depends on.
+"""
+
+from collections.abc import Sequence
+
+from danlu.hooks.checkpoint import Checkpoint
+from danlu.hooks.early_stop import StopEarly
+from danlu.hooks.interrupt import Interrupt
+from danlu.hooks.log import Log
+from danlu.hooks.progress import LiveProgress, PlainProgress, progress
+from danlu.hooks.record import Record, summary
+from danlu.recipe import Settled
+from danlu.train.hook import Hook
+
+__all__ = [
+    "Checkpoint",
+    "Interrupt",
+    "LiveProgress",
+    "Log",
+    "PlainProgress",
+    "Record",
+    "StopEarly",
+    "defaults",
+    "progress",
+    "summary",
+]
+
+
+def defaults(recipe: Settled, *, quiet: bool = False) -> Sequence[Hook]:
+    """Return the hooks that `fit` uses, in their order: each may rely on those before it."""
+    hooks: list[Hook] = [Interrupt()]
+    if recipe.early_stop != "off":
+        hooks.append(StopEarly(recipe.early_stop.patience))
+    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), Checkpoint(), Record()]
+    return hooks if quiet else [*hooks, progress()]

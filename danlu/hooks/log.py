@@ -1,0 +1,136 @@
+"""Rows: to the metric store, which is the truth, and to TensorBoard, which is a view of it."""
+
+import math
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+
+from danlu.recipe_text import write
+from danlu.track import TensorBoard
+from danlu.train.hook import Hook
+from danlu.train.learner import Batch, Result
+from danlu.train.training import Training
+
+PICTURES = 32  # in the grid of inputs with predictions
+
+
+@final
+class Log(Hook):
+    """Write `running/loss` every so many updates, and every figure of every evaluation.
+
+    Args:
+        every: updates between two rows of the running loss. Cost: one copy from the device each.
+        tensorboard: also write the run folder's `tensorboard/`.
+    """
+
+    def __init__(self, every: int, *, tensorboard: bool = True) -> None:
+        self._every, self._wants_board = every, tensorboard
+        self._board: TensorBoard | None = None
+        self._read: npt.NDArray[np.float64] = np.zeros(2)
+        self._seconds = 0.0
+
+    def on_fit_start(self, training: Training) -> None:
+        """Note what the check found; write recipe, graph and pictures."""
+        for notice in training.notices:
+            training.store.event(0, "notice", notice)
+        if training.folder is None or not self._wants_board:
+            return
+        self._board = TensorBoard(training.folder / "tensorboard")
+        self._board.text("recipe", "    " + write(training.recipe).replace("\n", "\n    "))
+        self._draw_graph(training)
+        self._draw_inputs(training)
+
+    def on_step_end(self, training: Training, result: Result) -> None:
+        """Write the mean loss since the last such row, when it is time for one."""
+        step = training.state.updates_done
+        if step % self._every:
+            return
+        sums = training.learner.train_sums()[:2]
+        loss, weight = sums - self._read
+        self._read = sums
+        row = {"running/loss": float(loss / weight) if weight else math.nan, "lr": training.learner.lr()}
+        self._rows(training, row)
+
+    def on_eval_end(self, training: Training, figures: dict[str, Any]) -> None:
+        """Write every figure; what is no single number is kept as a document."""
+        step = training.state.updates_done
+        rows = {name: value for name, value in figures.items() if isinstance(value, float | int)}
+        for name in figures.keys() - rows.keys():
+            training.store.document(step, name, figures[name])
+        if training.monitor in figures:  # a training figure starts new sums
+            self._read = np.zeros(2)
+            rows |= {"epoch": training.epochs_done, "lr": training.learner.lr()}
+        self._rows(training, rows)
+        training.store.timing(step, {"seconds": training.seconds})
+        training.store.flush()
+
+    def on_checkpoint(self, training: Training) -> None:
+        """Rows come before the checkpoint that they belong to."""
+        training.store.flush(durable=True)
+
+    def on_fit_end(self, training: Training, error: BaseException | None) -> None:
+        """Write the last rows."""
+        step = training.state.updates_done
+        if training.stop is not None:
+            training.store.event(step, training.stop.status, training.stop.reason)
+        if error is not None:
+            training.store.event(step, "failed", f"{type(error).__name__}: {error}")
+        training.store.flush()
+        if self._board is not None:
+            if error is None and training.figures:
+                self._draw_inputs(training)
+            self._board.close()
+            self._board = None
+
+    def state(self) -> dict[str, Any]:
+        """Return the sums at the last row of the running loss."""
+        return {"read": self._read.tolist()}
+
+    def load(self, state: dict[str, Any]) -> None:
+        """Take them back."""
+        self._read = np.array(state.get("read", [0.0, 0.0]))
+
+    def _rows(self, training: Training, rows: dict[str, float]) -> None:
+        training.store.log(training.state.updates_done, rows)
+        if self._board is not None:
+            self._board.scalars(training.state.updates_done, rows)
+
+    def _draw_graph(self, training: Training) -> None:
+        assert training.folder is not None
+        try:
+            training.learner.draw_graph(training.folder / "tensorboard" / "graph", training.train.batch(0, 0))
+        except Exception as error:  # a model that cannot be traced trains all the same
+            training.store.event(0, "notice", f"no graph: {type(error).__name__}: {str(error).splitlines()[0]}")
+
+    def _draw_inputs(self, training: Training) -> None:
+        """Draw the first pictures of the first validation set with what the model says of them."""
+        batches = next(iter(training.valid.values()), training.train)
+        batch = batches.batch(0, 0)
+        pixels = pictures(training, batch)
+        if pixels is None or self._board is None:
+            return
+        with training.learner.evaluating():
+            predicted = training.learner.predict(batch)[:PICTURES]
+        captions = None
+        if predicted.ndim == 2 and predicted.shape[1] > 1 and batch[1] is not None:
+            truth = training.learner.array(batch[1])[:PICTURES]
+            captions = [_caption(training, p, t) for p, t in zip(predicted, truth, strict=True)]
+        self._board.images(training.state.updates_done, "inputs with predictions", pixels, captions)
+
+
+def pictures(training: Training, batch: Batch) -> npt.NDArray[np.uint8] | None:
+    """Return the batch's inputs as pictures, uint8 (N, H, W, C), or None where they are none."""
+    inputs = batch[0]
+    if isinstance(inputs, tuple | dict) or len(inputs.shape) != 4 or inputs.shape[1] not in (1, 3):
+        return None
+    array = training.learner.array(inputs)[:PICTURES].transpose(0, 2, 3, 1).astype(np.float64)
+    low, high = min(0.0, float(array.min())), max(1.0, float(array.max()))  # [0, 1] stays; normalised pixels are spread
+    return np.round((array - low) / (high - low) * 255).astype(np.uint8)
+
+
+def _caption(training: Training, predicted: npt.NDArray[Any], truth: Any) -> str:
+    names = training.data.classes
+    said, was = int(predicted.argmax()), int(truth)
+    shown = [names[index] if index < len(names) else str(index) for index in (said, was)]
+    return shown[0] if said == was else f"{shown[0]}, not {shown[1]}"

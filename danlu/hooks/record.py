@@ -1,0 +1,51 @@
+"""The run folder's own papers: recipe, environment and plan before the first update, summary and curves at the end."""
+
+import dataclasses
+from typing import Any, final
+
+from danlu import save
+from danlu.device import describe, environment
+from danlu.recipe_text import write
+from danlu.track import draw
+from danlu.train.hook import Hook
+from danlu.train.training import Training
+
+
+@final
+class Record(Hook):
+    """Write what another person needs to trust and repeat the run. A run without a folder is not written."""
+
+    def on_fit_start(self, training: Training) -> None:
+        """Write recipe.toml, environment.json and plan.json."""
+        if training.folder is not None:
+            save.write_atomic(training.folder / "recipe.toml", write(training.recipe).encode())
+            save.write_json(training.folder / "environment.json", environment())
+            save.write_json(training.folder / "plan.json", dataclasses.asdict(training.plan))
+
+    def on_fit_end(self, training: Training, error: BaseException | None) -> None:
+        """Write summary.json and curves.png; the metric store becomes one plain file."""
+        if training.folder is None:
+            return
+        save.write_json(training.folder / "summary.json", summary(training, error))
+        store = training.folder / "metrics.sqlite"
+        training.store.close()
+        draw(store, training.folder / "curves.png", training.folder.name)
+
+
+def summary(training: Training, error: BaseException | None = None) -> dict[str, Any]:
+    """Return how a run ended, as plain values."""
+    state, stop = training.state, training.stop
+    seconds = training.seconds
+    failed = error is not None
+    return {
+        "status": "failed" if failed else stop.status if stop is not None else "stopped",
+        "reason": f"{type(error).__name__}: {error}" if failed else stop.reason if stop is not None else "",
+        "epochs": training.epochs_done,
+        "updates": state.updates_done,
+        "samples_seen": state.samples_seen,
+        "seconds": seconds,
+        "samples_per_s": state.samples_seen / seconds if seconds else 0.0,
+        "measured_on": describe(training.plan.device),
+        "best": state.best,
+        "final": {name: value for name, value in training.figures.items() if isinstance(value, float | int)},
+    }

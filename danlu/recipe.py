@@ -1,0 +1,237 @@
+"""The recipe: one schema for a whole experiment, the same from Python, from TOML and from `--set`.
+
+A `Part` is a named thing with options of its own: `Optim("sgd", lr=0.1, momentum=0.9)` in Python is
+`[optim]`, `name = "sgd"`, `lr = 0.1`, `momentum = 0.9` in TOML. The schema knows a part's own fields; every other key
+goes into `options` and is checked against the signature of what the name builds.
+
+From Python a real object (a loss module, an optimizer factory, a callable) may stand wherever a name does: `settle`
+keeps it beside the schema, and the stored recipe says where it came from. How text becomes a recipe, and how a
+mistake becomes one line, is in `recipe_text.py`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
+
+import msgspec
+from msgspec import Meta
+
+Off = Literal["off"]
+Unit = Literal["epoch", "update"]
+Count = Annotated[int, Meta(ge=1)]
+Whole = Annotated[int, Meta(ge=0)]
+Positive = Annotated[float, Meta(gt=0)]
+NotNegative = Annotated[float, Meta(ge=0)]
+Share = Annotated[float, Meta(ge=0, lt=1)]
+
+
+@dataclass(init=False)
+class Part:
+    """A named thing and its options. Abstract: the classes below say which fields are the recipe's own."""
+
+    options: dict[str, Any] = field(default_factory=dict)
+
+    head: ClassVar[str] = "name"  # the field that a bare string fills
+
+    def __init__(self, *head: str, **given: Any) -> None:
+        if head:
+            given[self.head] = head[0]
+        for own in dataclasses.fields(self):
+            made = own.default_factory
+            default = own.default if made is dataclasses.MISSING else made()
+            setattr(self, own.name, given.pop(own.name, default))
+        self.options = {**self.options, **given}
+
+
+@dataclass(init=False)
+class Model(Part):
+    """`build`: `"mlp"`, `"package.module:name"` or `"file.py:Name"`; the options are its arguments."""
+
+    head: ClassVar[str] = "build"
+    build: str = ""
+
+
+@dataclass(init=False)
+class Data(Part):
+    """`name`: a data set's name, or `"file.py:function"` that returns data; the options are its arguments.
+
+    Fields:
+        valid: share of the training samples held out for validation, where the data set brings none of its own.
+        stratify: hold out the same share of every class.
+        workers: processes that fetch samples, for a `Dataset`; arrays need none.
+        sampler: "shuffle", "in_order", or "balanced" (each class equally likely, drawn with replacement).
+    """
+
+    name: str = ""
+    valid: Share | Literal["default"] = "default"
+    stratify: bool | Literal["default"] = "default"
+    workers: Whole = 0
+    sampler: Literal["shuffle", "in_order", "balanced"] = "shuffle"
+
+
+@dataclass(init=False)
+class Init(Part):
+    """One initialisation rule. `name`: "xavier_uniform" and so on; the options are its arguments.
+
+    Fields:
+        layers: class names of layers ("Linear", "Conv2d"); empty means every layer.
+        names: parameter name patterns ("*.weight"); empty means "*weight".
+    """
+
+    name: str = ""
+    layers: list[str] = field(default_factory=list)
+    names: list[str] = field(default_factory=list)
+
+
+@dataclass(init=False)
+class Loss(Part):
+    """`name`: "cross_entropy" and so on; the options are PyTorch's own (`weight`, `ignore_index`, ...)."""
+
+    name: str = "cross_entropy"
+
+
+@dataclass(init=False)
+class Metric(Part):
+    """`name`: "accuracy" and so on; the options are the metric's own (`k` for "top_k_accuracy")."""
+
+    name: str = ""
+
+
+@dataclass(init=False)
+class Optim(Part):
+    """`name`: "sgd", "adamw" and so on; the options are PyTorch's own (`momentum`, `betas`, `weight_decay`, ...).
+
+    Fields:
+        lr: learning rate.
+        no_decay: names of parameters that get no weight decay: "bias", "norm" (normalisation layers), or patterns.
+        groups: tables of `names` (patterns) and the options that differ for them, `lr` among them; first match wins.
+        clip_norm: largest joint L2 norm of all gradients. clip_value: largest absolute value of any gradient.
+    """
+
+    name: str = "sgd"
+    lr: Positive = 0.1
+    no_decay: list[str] = field(default_factory=list)
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    clip_norm: Positive | Off = "off"
+    clip_value: Positive | Off = "off"
+
+
+@dataclass(init=False)
+class Schedule(Part):
+    """`name`: "step", "cosine", "plateau" and so on; the options are PyTorch's own, in the unit that `per` says.
+
+    Fields:
+        per: the unit of one step, "epoch" or "update".
+        warmup: units over which lr rises linearly, before the schedule proper begins.
+        warmup_start: share of lr at which the warm-up starts.
+        monitor: the metric that "plateau" follows, such as "valid/loss".
+    """
+
+    name: str = "cosine"
+    per: Unit = "epoch"
+    warmup: Whole = 0
+    warmup_start: NotNegative = 0.0
+    monitor: str = "valid/loss"
+
+
+class EarlyStop(msgspec.Struct, forbid_unknown_fields=True):
+    """Stop when the monitored metric has not improved for `patience` evaluations.
+
+    Fields:
+        patience: evaluations without improvement that are allowed.
+        min_delta: smallest change that counts as improvement.
+        restore_best: put the best weights back before the run ends.
+    """
+
+    patience: Count = 5
+    min_delta: NotNegative = 0.0
+    restore_best: bool = True
+
+
+if TYPE_CHECKING:  # what a caller may write; `settle` turns it into the schema's type
+    LossLike = Loss | str | Callable[..., Any]
+    MetricsLike = Sequence[Metric | str]
+    OptimLike = Optim | str | Callable[..., Any]
+    ScheduleLike = Schedule | str | Callable[..., Any]
+    ModelLike = Model | str | None
+    DataLike = Data | str | None
+else:
+    LossLike, MetricsLike, OptimLike = Loss, list[Metric], Optim
+    ScheduleLike, ModelLike, DataLike = Schedule | Off, Model | None, Data | None
+
+
+class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A whole experiment. Every field has a default but `model` and `data`, which the command line needs.
+
+    Fields whose meaning is not their name:
+        init, freeze: rules and parameter-name patterns applied to the model before training.
+        epochs, updates, minutes: training stops at whichever comes first.
+        accumulate: micro-batches of `batch_size` samples that make one update.
+        ema: decay of an exponential moving average of the weights; evaluation then uses the average.
+        validate_every, validate_per: evaluate every so many epochs or updates.
+        monitor: the metric that decides which weights are best; "auto" is valid/accuracy, else valid/loss.
+        monitor_mode: whether more is better; "auto" knows it from the metric's name.
+        limit_batches: use only so many batches of every set, to try a recipe out.
+        overfit_one_batch: train and evaluate on the first batch alone.
+        deterministic: same seed, plan and machine, same bits.
+        log_every: updates between two rows of the running loss.
+    """
+
+    about: str = ""
+    engine: Literal["torch"] = "torch"
+    seed: Whole = 0
+    model: ModelLike = None
+    data: DataLike = None
+    init: list[Init] = []
+    freeze: list[str] = []
+    loss: LossLike = msgspec.field(default_factory=Loss)
+    metrics: MetricsLike = []
+    optim: OptimLike = msgspec.field(default_factory=Optim)
+    schedule: ScheduleLike = "off"
+    early_stop: EarlyStop | Off = "off"
+    epochs: Count | Off = 10
+    updates: Count | Off = "off"
+    minutes: Positive | Off = "off"
+    batch_size: Count = 32
+    eval_batch_size: Count | Literal["auto"] = "auto"
+    accumulate: Count = 1
+    ema: Share | Off = "off"
+    validate_every: Count = 1
+    validate_per: Unit = "epoch"
+    monitor: str = "auto"
+    monitor_mode: Literal["auto", "max", "min"] = "auto"
+    limit_batches: Count | Off = "off"
+    overfit_one_batch: bool = False
+    device: str = "auto"
+    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    threads: Count | Literal["auto"] = "auto"
+    deterministic: bool = True
+    log_every: Count = 50
+    tensorboard: bool = True
+
+
+if TYPE_CHECKING:
+
+    class Settled(Recipe):
+        """A checked recipe in the schema's own types, no bare names and no real objects; `settle` gives it."""
+
+        model: Model | None
+        data: Data | None
+        loss: Loss
+        metrics: list[Metric]
+        optim: Optim
+        schedule: Schedule | Off
+else:
+    Settled = Recipe
+
+
+PARTS: dict[str, type[Part]] = {
+    "model": Model,
+    "data": Data,
+    "init": Init,
+    "loss": Loss,
+    "metrics": Metric,
+    "optim": Optim,
+    "schedule": Schedule,
+}

@@ -1,0 +1,216 @@
+"""How text and Python values become a checked recipe, and how a mistake in one becomes one line.
+
+`read` takes TOML, `override` takes `dotted.key=value`, `settle` checks a recipe made in Python and parts it from the
+real objects it holds, `write` gives TOML back with every default written out.
+"""
+
+import re
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from danlu import recipe as schema
+from danlu.errors import RecipeError, nearest
+from danlu.recipe import PARTS, Part, Recipe, Settled
+
+Tree = dict[str, Any]
+
+
+def read(path: Path, overrides: Iterable[str] = ()) -> Settled:
+    """Read a recipe file.
+
+    Args:
+        path: a TOML file.
+        overrides: texts such as "optim.lr=0.05", applied in order.
+
+    Raises:
+        RecipeError: the file is missing or no TOML; a key, type or value is wrong.
+    """
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
+        raise RecipeError(
+            where=str(path), got=reason or "no file", want="a recipe file", fix="check the path"
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(where=str(path), got=str(error), want="valid TOML", fix="mend that line") from None
+    return from_tree(tree, overrides)
+
+
+def from_tree(tree: Tree, overrides: Iterable[str] = ()) -> Settled:
+    """Check a tree of plain values (as TOML gives it) with overrides on top; raise `RecipeError` where it is wrong."""
+    tree = _shape(tree)
+    for text in overrides:
+        override(tree, text)
+    tree = _shape(tree)
+    try:
+        return msgspec.convert(tree, Settled)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), tree) from None
+
+
+def override(tree: Tree, text: str) -> None:
+    """Set one dotted key of `tree` in place; the value is TOML, or else a bare string."""
+    key, equals, value = text.partition("=")
+    path = key.strip().split(".")
+    if not equals or not all(path):
+        raise RecipeError(where="--set", got=repr(text), want="dotted.key=value", fix="write it as --set optim.lr=0.05")
+    try:
+        parsed: Any = tomllib.loads(f"value = {value.strip()}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value.strip()
+    node = tree
+    for name in path[:-1]:
+        below = node.get(name)
+        if isinstance(below, str) and below != "off" and name in PARTS:
+            below = {PARTS[name].head: below}
+        node[name] = below if isinstance(below, dict) else {}
+        node = node[name]
+    node[path[-1]] = parsed
+
+
+def settle(recipe: Recipe) -> tuple[Settled, dict[str, Any]]:
+    """Check a recipe made in Python and part it from the real objects in it.
+
+    Returns:
+        the recipe in plain schema types, and the objects by field ("loss", "optim", "schedule").
+
+    Raises:
+        RecipeError: a type or value is wrong.
+    """
+    objects: dict[str, Any] = {}
+    tree: Tree = {}
+    for name in Recipe.__struct_fields__:
+        value = getattr(recipe, name)
+        if name in PARTS and callable(value):
+            objects[name] = value
+            value = {PARTS[name].head: origin(value)}
+        tree[name] = value
+    plain = msgspec.to_builtins(tree, enc_hook=origin)
+    return from_tree({k: v for k, v in plain.items() if v is not None}), objects
+
+
+def origin(thing: object) -> str:
+    """Return where an object came from, as `module:qualified.name`."""
+    named = thing if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType) else type(thing)
+    return f"{named.__module__}:{named.__qualname__}"
+
+
+def to_tree(recipe: Settled) -> Tree:
+    """Return a settled recipe as plain values, every default written out, options beside a part's own fields."""
+    tree = msgspec.to_builtins(recipe)
+    for name in PARTS:
+        value = tree[name]
+        for part in value if isinstance(value, list) else [value]:
+            if isinstance(part, dict):
+                part.update(part.pop("options"))
+    return {k: v for k, v in tree.items() if v is not None}
+
+
+def write(recipe: Settled) -> str:
+    """Return a settled recipe as TOML."""
+    import tomli_w
+
+    return tomli_w.dumps(to_tree(recipe))
+
+
+def _shape(tree: Tree) -> Tree:
+    """Bring parts into the schema's form: a bare string becomes a table, foreign keys go into `options`."""
+    shaped = dict(tree)
+    for name, part in PARTS.items():
+        value = tree.get(name)
+        if isinstance(value, list):
+            shaped[name] = [_shape_part(item, part) for item in value]
+        elif value is not None and not (value == "off" and name == "schedule"):
+            shaped[name] = _shape_part(value, part)
+    return shaped
+
+
+def _shape_part(value: Any, part: type[Part]) -> Any:
+    if isinstance(value, str):
+        return {part.head: value}
+    if not isinstance(value, Mapping):
+        return value
+    own = {name for name in typing.get_type_hints(part, include_extras=True) if name != "head"}
+    options = {**value.get("options", {}), **{k: v for k, v in value.items() if k not in own}}
+    return {**{k: v for k, v in value.items() if k in own}, "options": options}
+
+
+_UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
+_PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
+
+
+def _explain(message: str, tree: Tree) -> RecipeError:
+    """Turn msgspec's message into an error that says where, what it got, what it wants and how to mend it."""
+    place = _PLACE.search(message)
+    path = place["path"] if place else ""
+    unknown = _UNKNOWN.search(message)
+    if unknown:
+        where = f"{path}.{unknown['name']}".lstrip(".")
+        known = _fields_at(path)
+        close = nearest(unknown["name"], known)
+        fix = f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(sorted(known))}"
+        return RecipeError(where=where, got="a key that no recipe has", want="a known key", fix=fix)
+    want = _describe(_type_at(path))
+    fix = f"set {path} in the recipe, or pass --set {path}=VALUE"
+    return RecipeError(where=path or "recipe", got=_value_at(tree, path), want=want, fix=fix)
+
+
+def _steps(path: str) -> list[str]:
+    return [step for step in re.split(r"\.|\[|\]", path) if step]
+
+
+def _value_at(tree: Any, path: str) -> Any:
+    for step in _steps(path):
+        tree = tree[int(step)] if isinstance(tree, list) else tree[step]
+    return tree
+
+
+def _type_at(path: str) -> Any:
+    """Return the annotation that stands at a path of the schema."""
+    here: Any = Recipe
+    for step in _steps(path):
+        for option in typing.get_args(here) if typing.get_origin(here) in (typing.Union, types.UnionType) else (here,):
+            hints = typing.get_type_hints(option, include_extras=True) if isinstance(option, type) else {}
+            if typing.get_origin(option) is list:
+                here = typing.get_args(option)[0]
+                break
+            if step in hints:
+                here = hints[step]
+                break
+    return here
+
+
+def _fields_at(path: str) -> list[str]:
+    options = (_type_at(path), *typing.get_args(_type_at(path)))
+    return [n for o in options if isinstance(o, type) for n in typing.get_type_hints(o) if n != "head"]
+
+
+_WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", dict: "a table"}
+_SIGNS = (("gt", ">"), ("ge", ">="), ("lt", "<"), ("le", "<="))
+
+
+def _describe(annotation: Any) -> str:
+    """Say an annotation in words: `a number > 0 or "off"`."""
+    kind = typing.get_origin(annotation)
+    if kind in (typing.Union, types.UnionType):
+        return " or ".join(_describe(option) for option in typing.get_args(annotation) if option is not type(None))
+    if kind is typing.Literal:
+        return " or ".join(f'"{value}"' for value in typing.get_args(annotation))
+    if kind is typing.Annotated:
+        base, *metas = typing.get_args(annotation)
+        bounds = [
+            f"{sign} {getattr(m, name):g}" for m in metas for name, sign in _SIGNS if getattr(m, name) is not None
+        ]
+        return f"{_describe(base)} {' and '.join(bounds)}"
+    if kind is list:
+        return f"a list, each {_describe(typing.get_args(annotation)[0])}"
+    if isinstance(annotation, type) and annotation.__module__ == schema.__name__:
+        return f"a table [{annotation.__name__.lower()}] or a name"
+    return _WORDS.get(kind or annotation, "another value")

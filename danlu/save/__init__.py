@@ -1,0 +1,23 @@
+"""What is put on disk and read back: JSON, single files, checkpoints, and the folder that a run lives in.
+
+This room sees names, NumPy arrays and plain values; it must never know a trainer, a model or an engine.
+"""
+
+from danlu.save.checkpoint import folder, read, steps, write
+from danlu.save.files import from_json, read_json, to_json, write_atomic, write_json
+from danlu.save.runfolder import claim, free_name, holds_run
+
+__all__ = [
+    "claim",
+    "folder",
+    "free_name",
+    "from_json",
+    "holds_run",
+    "read",
+    "read_json",
+    "steps",
+    "to_json",
+    "write",
+    "write_atomic",
+    "write_json",
+]

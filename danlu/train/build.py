@@ -1,0 +1,103 @@
+"""The only place that turns a recipe's names into objects."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from torch import nn, optim
+
+from danlu import data as data_room
+from danlu import device, keyed, models
+from danlu.data import Data
+from danlu.device import Plan
+from danlu.errors import RecipeError, unknown_name
+from danlu.objectives import Objective, make_objective
+from danlu.optim import Ema, freeze, initialise, make_optimizer
+from danlu.optim.options import check_options
+from danlu.recipe import Data as DataPart
+from danlu.recipe import Model as ModelPart
+from danlu.recipe import Settled
+from danlu.train.reference import is_reference, load_reference
+from danlu.train.step import Parts, Step, TorchLearner
+
+
+def build_model(part: ModelPart | None, seed: int) -> nn.Module:
+    """Build the model that a recipe names, its first weights drawn from the recipe's seed.
+
+    Raises:
+        RecipeError: an unknown name or option, or something that is no `nn.Module`.
+    """
+    if part is None or not part.build:
+        want = "a model: a name, or file.py:Name"
+        raise RecipeError(where="model.build", got="nothing", want=want, fix="set [model] build in the recipe")
+    builder = _builder(part)
+    check_options("model", builder, part.options, own=())
+    with device.kept_generators():
+        device.seed_all(keyed.number("model", seed))
+        model = builder(**part.options)
+    if not isinstance(model, nn.Module):
+        got = f"{part.build}, which returned a {type(model).__name__}"
+        raise RecipeError(where="model.build", got=got, want="a torch.nn.Module", fix="return the module")
+    return model
+
+
+def _builder(part: ModelPart) -> Callable[..., Any]:
+    if is_reference(part.build):
+        return load_reference(part.build, "model.build")  # type: ignore[no-any-return]
+    if part.build not in models.BUILDERS:
+        raise unknown_name(RecipeError, "model.build", part.build, models.BUILDERS, "model (or file.py:Name)")
+    return models.BUILDERS[part.build]
+
+
+def build_data(part: DataPart | None, seed: int) -> Data:
+    """Load the data that a recipe names."""
+    if part is None or not part.name:
+        want = "a data set: a name, or file.py:function"
+        raise RecipeError(where="data.name", got="nothing", want=want, fix="set [data] name in the recipe")
+    given: dict[str, Any] = {"valid": part.valid, "stratify": part.stratify, "seed": seed}
+    if is_reference(part.name):
+        function = load_reference(part.name, "data.name")
+        check_options("data", function, part.options, own=())
+        return data_room.as_data(function(**part.options), **given)
+    return data_room.load(part.name, **given, **part.options)
+
+
+def build_learner(
+    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], plan: Plan, *, step: Step | None = None
+) -> TorchLearner:
+    """Freeze, initialise, place and bind a model to its objective and optimizer.
+
+    Args:
+        model: changed in place: its device, and what `freeze` and `init` rules say.
+        recipe: settled.
+        objects: real objects that stand in for names, from `settle`.
+        plan: the machine's part.
+        step: the caller's own step, or None.
+    """
+    freeze(model, recipe.freeze)
+    initialise(model, recipe.init, seed=recipe.seed)
+    model.to(plan.device)
+    clips = recipe.optim
+    parts = Parts(
+        model=model,
+        objective=_objective(recipe, objects, plan),
+        optimizer=make_optimizer(objects.get("optim", recipe.optim), model),
+        ema=None if recipe.ema == "off" else Ema(model, recipe.ema),
+        step=step,
+        clip_norm=None if clips.clip_norm == "off" else clips.clip_norm,
+        clip_value=None if clips.clip_value == "off" else clips.clip_value,
+        scaler=device.grad_scaler(device.choose(plan.device), plan.precision),
+    )
+    return TorchLearner(parts, plan, recipe.seed)
+
+
+def build_evaluator(
+    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], plan: Plan, *, step: Step | None = None
+) -> TorchLearner:
+    """Bind a model to its objective alone, to evaluate or predict; nothing of the model changes but its device."""
+    model.to(plan.device)
+    unused = optim.SGD([nn.Parameter()])  # a learner has an optimizer; this one never moves
+    return TorchLearner(Parts(model, _objective(recipe, objects, plan), unused, step=step), plan, recipe.seed)
+
+
+def _objective(recipe: Settled, objects: Mapping[str, Any], plan: Plan) -> Objective:
+    return make_objective(objects.get("loss", recipe.loss), recipe.metrics, plan.device)

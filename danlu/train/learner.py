@@ -1,0 +1,136 @@
+"""The seam between the loop and an engine: what one update is, apart from when it happens.
+
+The loop, the hooks, tracking, saving and the command line know learners; only a learner knows what a tensor is. What
+crosses the seam is a batch on the way in, and NumPy arrays and plain numbers on the way out.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from danlu.data import Batches, Source
+
+Array = npt.NDArray[Any]
+Tensors = dict[str, dict[str, Array]]
+Batch = Any
+Figures = dict[str, Any]
+
+
+class Result(NamedTuple):
+    """One update or one evaluated batch, still on the device: reading `loss` waits for it.
+
+    Fields:
+        loss: mean loss of the batch, 0-d tensor of the engine.
+        samples: how many samples it was.
+        outputs: what the model returned for the last micro-batch; None where an own step hides it.
+    """
+
+    loss: Any
+    samples: int
+    outputs: Any
+
+
+class Learner(ABC):
+    """A model, its objective and its optimizer, on one engine. Abstract."""
+
+    schedule_per: Literal["epoch", "update", "evaluation", "off"]
+
+    @abstractmethod
+    def session(self) -> AbstractContextManager[None]:
+        """Hold the engine's settings for a run, and put the caller's settings and generators back afterwards."""
+
+    @abstractmethod
+    def seed(self, number: int) -> None:
+        """Seed the engine's default generators; called before each update with that update's address."""
+
+    @abstractmethod
+    def batches(self, source: Source, batch_size: int, *, seed: int, sampler: str, workers: int) -> Batches:
+        """Return the batches of a source, in a form that `update` and `evaluate` take."""
+
+    @abstractmethod
+    def check(self, batch: Batch, name: str) -> list[str]:
+        """Run one batch through model and loss, changing nothing; return warnings.
+
+        Raises:
+            ModelError: the model fails on the batch, or its output does not fit the loss.
+            DataError: the targets do not fit the loss.
+        """
+
+    @abstractmethod
+    def update(self, batches: Sequence[Batch], on_grads: Callable[[], None] | None) -> Result:
+        """Do one update from one or more micro-batches. Cost: no host sync."""
+
+    @abstractmethod
+    def plan_schedule(self, spec: Any, horizon: int | None) -> None:
+        """Make the learning-rate schedule; `horizon` is the run's length in its unit, where that is known."""
+
+    @abstractmethod
+    def step_schedule(self, value: float | None = None) -> None:
+        """Tell the schedule that one unit is done; `value` is the monitored metric, where it follows one."""
+
+    @abstractmethod
+    def lr(self) -> float:
+        """Return the learning rate of the first parameter group."""
+
+    @abstractmethod
+    def train_sums(self) -> npt.NDArray[np.float64]:
+        """Read the training sums since the last reset; slots 0 and 1 are the loss and what to divide it by.
+
+        Cost: one copy from the device, which waits for it.
+        """
+
+    @abstractmethod
+    def train_figures(self) -> Figures:
+        """Return loss and metrics since the last call, and start new sums. Cost: one copy, which waits."""
+
+    @abstractmethod
+    def evaluating(self) -> AbstractContextManager[None]:
+        """Hold evaluation mode and no gradients; put every module's own mode and the generators back afterwards."""
+
+    @abstractmethod
+    def evaluate(self, batch: Batch) -> Result:
+        """Add one batch to the evaluation sums. Cost: no host sync."""
+
+    @abstractmethod
+    def evaluation_figures(self) -> Figures:
+        """Return loss and metrics of the batches evaluated since the last call. Cost: one copy, which waits."""
+
+    @abstractmethod
+    def predict(self, batch: Batch) -> Array:
+        """Return probabilities (or values, in a regression) for one batch, shape (B, ...)."""
+
+    @abstractmethod
+    def state(self) -> tuple[Tensors, dict[str, Any]]:
+        """Return everything that must survive a restart: arrays by file and name, and JSON values.
+
+        The arrays may share memory with the live model: copy what must outlast the next update.
+        """
+
+    @abstractmethod
+    def load(self, tensors: Tensors, values: dict[str, Any]) -> None:
+        """Take back what `state` returned, by copying into the live model."""
+
+    @abstractmethod
+    def snapshot(self) -> object:
+        """Return a copy of the weights that evaluation uses, kept where the model lives."""
+
+    @abstractmethod
+    def restore(self, snapshot: object) -> None:
+        """Put a snapshot's weights back."""
+
+    @abstractmethod
+    def parameters(self) -> dict[str, Array]:
+        """Return the trainable parameters by name, as arrays that share memory where they can."""
+
+    @abstractmethod
+    def array(self, tensor: Any) -> Array:
+        """Return a tensor of a batch as a NumPy array on the host."""
+
+    @abstractmethod
+    def draw_graph(self, folder: Path, batch: Batch) -> None:
+        """Write the model's graph for TensorBoard, from a copy, so that nothing in the model moves."""

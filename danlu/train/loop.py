@@ -1,0 +1,148 @@
+"""The loop: when things happen. What one update is stands in `step.py`, what watches stands in `hooks/`.
+
+At update N the order is: the update, its hooks, the evaluation and its hooks, the schedule, and whether to stop.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from danlu import keyed
+from danlu.errors import TrainingError
+from danlu.train.hook import Hook, Stop
+from danlu.train.learner import Figures, Result
+from danlu.train.training import Training
+
+
+def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
+    """Train until the recipe, a hook or the caller ends it; yield the result of every update.
+
+    Args:
+        training: from `prepare`.
+        hooks: called in this order.
+
+    Cost:
+        no host sync per update; what a hook or the caller reads from a result waits for the device.
+    """
+    state, learner, seed = training.state, training.learner, training.recipe.seed
+    calls = Calls(training, hooks)
+    error: BaseException | None = None
+    training.begin()
+    try:
+        with learner.session():
+            calls.fit_start()
+            stop = training.finished()
+            while stop is None:
+                for batches in training.micro_batches():
+                    learner.seed(keyed.number("update", seed, state.updates_done, 0))  # 0: the only rank
+                    result = learner.update(batches, calls.grads)
+                    state.advance(len(batches), result.samples, training.batches_per_epoch)
+                    stop = calls.step_end(result)
+                    ended = training.finished()
+                    if training.evaluation_due() or (ended and stop is None):
+                        stop = _evaluate(training, calls) or stop
+                    if learner.schedule_per == "update" or (learner.schedule_per == "epoch" and state.position == 0):
+                        learner.step_schedule()
+                    stop = stop or ended
+                    yield result
+                    if stop is not None:
+                        break
+            training.stop = stop
+            _finish(training, calls)
+    except GeneratorExit:
+        training.stop = Stop("the caller left the loop")
+        raise
+    except BaseException as raised:
+        error = raised
+        _note(raised, training)
+        raise
+    finally:
+        training.close()
+        calls.fit_end(error)
+
+
+class Calls:
+    """The hooks of one run, sorted by event, so that an event nobody listens to costs nothing."""
+
+    def __init__(self, training: Training, hooks: Sequence[Hook]) -> None:
+        self._training = training
+        self._hooks = list(hooks)
+        for hook in self._hooks:
+            if not isinstance(hook, Hook):
+                raise TypeError(f"a hook must be a danlu.Hook; got {type(hook).__name__}")
+        training.state.hooks = {f"{index}:{type(hook).__name__}": hook for index, hook in enumerate(hooks)}
+        self._step_end = self._listening("on_step_end")
+        self._grads = self._listening("on_grads_ready")
+        self.grads: Callable[[], None] | None = self._grads_ready if self._grads else None
+
+    def _listening(self, event: str) -> list[Hook]:
+        return [hook for hook in self._hooks if getattr(type(hook), event) is not getattr(Hook, event)]
+
+    def _grads_ready(self) -> None:
+        for hook in self._grads:
+            hook.on_grads_ready(self._training)
+
+    def fit_start(self) -> None:
+        """Tell every hook that training is about to begin."""
+        for hook in self._hooks:
+            hook.on_fit_start(self._training)
+
+    def step_end(self, result: Result) -> Stop | None:
+        """Tell the hooks that listen that an update is done; the first wish to stop counts."""
+        stop = None
+        for hook in self._step_end:
+            try:
+                stop = hook.on_step_end(self._training, result) or stop
+            except Exception as error:
+                error.add_note(f"danlu: in {type(hook).__name__}.on_step_end")
+                raise
+        return stop
+
+    def eval_end(self, figures: Figures) -> Stop | None:
+        """Tell every hook what an evaluation found."""
+        stop = None
+        for hook in self._hooks:
+            stop = hook.on_eval_end(self._training, figures) or stop
+        return stop
+
+    def checkpoint(self) -> None:
+        """Tell every hook that the state is whole and may be saved."""
+        for hook in self._hooks:
+            hook.on_checkpoint(self._training)
+
+    def fit_end(self, error: BaseException | None) -> None:
+        """Tell every hook that the run is over; one that fails does not keep the others from hearing it."""
+        failure: Exception | None = None
+        for hook in self._hooks:
+            try:
+                hook.on_fit_end(self._training, error)
+            except Exception as raised:
+                raised.add_note(f"danlu: in {type(hook).__name__}.on_fit_end")
+                failure = failure or raised
+        if failure is not None and error is None:
+            raise failure
+
+
+def _evaluate(training: Training, calls: Calls) -> Stop | None:
+    figures = training.evaluate()
+    stop = calls.eval_end(figures)
+    if training.learner.schedule_per == "evaluation":
+        monitor = training.recipe.schedule.monitor  # type: ignore[union-attr]
+        training.learner.step_schedule(figures[monitor])
+    return stop
+
+
+def _finish(training: Training, calls: Calls) -> None:
+    """Save, put the best weights back where the recipe asks for it, and evaluate the test set."""
+    calls.checkpoint()
+    if training.best_weights is not None:
+        training.learner.restore(training.best_weights)
+    if training.stop is None or training.stop.status != "interrupted":
+        test = training.evaluate_test()
+        if test:
+            calls.eval_end(test)
+
+
+def _note(error: BaseException, training: Training) -> None:
+    """Say in the traceback where in the run it happened."""
+    if not isinstance(error, TrainingError):
+        state = training.state
+        error.add_note(f"danlu: in update {state.updates_done} (epoch {state.epoch}, batch {state.position}), rank 0")

@@ -1,0 +1,124 @@
+"""Binding a recipe to a model, data and this machine, and checking one batch of everything before training."""
+
+from dataclasses import replace
+from typing import Any
+
+from torch import nn
+
+from danlu.data import Batches, Data, Loader, Source, as_data
+from danlu.device import Plan, plan_for
+from danlu.errors import RecipeError, unknown_name
+from danlu.recipe import Recipe, Settled
+from danlu.recipe_text import settle
+from danlu.train.build import build_learner
+from danlu.train.learner import Learner
+from danlu.train.step import Step
+from danlu.train.training import Training
+
+
+def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = None) -> Training:
+    """Bind everything a run needs, and check it.
+
+    Args:
+        model: trained in place, on the device of the plan.
+        data: whatever `danlu.data.as_data` takes.
+        recipe: as the caller wrote it; real objects may stand where names do.
+        step: the caller's own `(model, batch) -> loss`, or named losses.
+
+    Raises:
+        DanluError: something does not fit together; nothing has been trained.
+    """
+    settled, objects = settle(recipe)
+    if settled.epochs == settled.updates == settled.minutes == "off":
+        want = "a limit on epochs, updates or minutes"
+        raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")
+    plan = plan_for(settled)
+    data = as_data(data, seed=settled.seed, **split_of(settled))
+    monitor = _monitor(settled, data, own_step=step is not None)
+    learner = build_learner(model, settled, objects, plan, step=step)
+    training = _bind(settled, data, learner, plan, monitor)
+    training.notices += _check(training)
+    if settled.schedule != "off":
+        learner.plan_schedule(objects.get("schedule", settled.schedule), _horizon(training))
+    return training
+
+
+def split_of(recipe: Settled) -> dict[str, Any]:
+    """Return what the recipe says of holding out validation data."""
+    part = recipe.data
+    return {} if part is None else {"valid": part.valid, "stratify": part.stratify}
+
+
+def _bind(recipe: Settled, data: Data, learner: Learner, plan: Plan, monitor: str) -> Training:
+    part = recipe.data
+    workers = 0 if part is None else part.workers
+    sampler = "shuffle" if part is None else part.sampler
+
+    def train(source: Source, size: int, sampler: str) -> Batches:
+        return learner.batches(source, size, seed=recipe.seed, sampler=sampler, workers=workers)
+
+    def whole(source: Source) -> Batches:
+        return learner.batches(source, plan.eval_batch_size, seed=recipe.seed, sampler="in_order", workers=workers)
+
+    batches = train(data.train, recipe.batch_size, sampler)
+    if recipe.overfit_one_batch:
+        data = _first_batch(data, batches)
+        batches = train(data.train, len(data.train), "in_order")
+    return Training(
+        recipe=recipe,
+        data=data,
+        learner=learner,
+        plan=plan,
+        train=batches,
+        valid={name: whole(source) for name, source in data.valid.items()},
+        test=None if data.test is None else whole(data.test),
+        monitor=monitor,
+    )
+
+
+def _first_batch(data: Data, batches: Batches) -> Data:
+    """Return data whose every set is the first training batch."""
+    if isinstance(data.train, Loader):
+        want = "data with random access"
+        fix = "give the data set itself instead of a DataLoader"
+        raise RecipeError(where="overfit_one_batch", got="a DataLoader", want=want, fix=fix)
+    one = data.train.take(batches.ids(0, 0))
+    batches.close()
+    return replace(data, train=one, valid={"valid": one}, test=None)
+
+
+def _monitor(recipe: Settled, data: Data, *, own_step: bool) -> str:
+    """Return the row that decides what is best, and see that the schedule's row will exist too."""
+    names = ["loss", *(metric.name for metric in recipe.metrics)]
+    known = [f"{group}/{name}" for group in ("train", *data.valid) for name in names]
+    if recipe.schedule != "off" and recipe.schedule.name == "plateau":
+        _known_row("schedule.monitor", recipe.schedule.monitor, known, own_step)
+    if recipe.monitor != "auto":
+        return _known_row("monitor", recipe.monitor, known, own_step)
+    group = next(iter(data.valid), "train")
+    return f"{group}/accuracy" if "accuracy" in names else f"{group}/loss"
+
+
+def _known_row(where: str, name: str, known: list[str], own_step: bool) -> str:
+    if name not in known and not own_step:  # an own step may name losses that nobody knows beforehand
+        raise unknown_name(RecipeError, where, name, known, "figure of this run")
+    return name
+
+
+def _check(training: Training) -> list[str]:
+    """Run the first batch of every set through model and loss; return what the user should be told."""
+    notices = []
+    sets = {"training": training.train, **training.valid}
+    sets |= {"test": training.test} if training.test is not None else {}
+    for name, batches in sets.items():
+        found = training.learner.check(batches.batch(0, 0), name)
+        notices += [f"{name}: {notice}" for notice in found]
+    return notices
+
+
+def _horizon(training: Training) -> int | None:
+    """Return the length of the run in the schedule's unit."""
+    updates = training.updates_total
+    if updates is None or training.recipe.schedule.per == "update":  # type: ignore[union-attr]
+        return updates
+    return -(-updates // training.updates_per_epoch)

@@ -1,0 +1,320 @@
+"""PyTorch's learner: what one update is.
+
+`update` is the only place that moves weights, and `forward` the only place that calls a model, so that a traceback
+from a user's `forward` leads straight back to them.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from danlu import device, keyed
+from danlu.data import Batches, Source
+from danlu.data import batches as make_batches
+from danlu.device import Plan
+from danlu.errors import ModelError
+from danlu.objectives import Objective, check
+from danlu.optim import Ema, Schedule, clip, make_schedule
+from danlu.train.graph import write_graph
+from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
+from danlu.train.weights import as_array, export_parts, import_parts
+
+Step = Callable[[nn.Module, Batch], Any]
+
+
+@dataclass
+class Parts:
+    """What a learner is made of.
+
+    Fields:
+        step: the caller's own `(model, batch) -> loss`, or a dict of named losses whose sum is minimised.
+        clip_norm, clip_value: limits on the gradients, or None.
+    """
+
+    model: nn.Module
+    objective: Objective
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule | None = None
+    ema: Ema | None = None
+    step: Step | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    scaler: torch.amp.GradScaler | None = None
+
+
+@final
+class TorchLearner(Learner):
+    """A `torch.nn.Module` and how it learns."""
+
+    def __init__(self, parts: Parts, plan: Plan, seed: int) -> None:
+        self.parts, self.plan = parts, plan
+        self.device = torch.device(plan.device)
+        self._seed = seed
+        self._cast = device.autocast(self.device, plan.precision) or contextlib.nullcontext
+        self._clips = parts.clip_norm is not None or parts.clip_value is not None
+        self.schedule_per = "off"
+        self._prepared = False
+        self._named: dict[str, Tensor] = {}  # sums of an own step's named losses
+        self._sums = self._evaluation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+
+    @contextlib.contextmanager
+    def session(self) -> Iterator[None]:
+        """Hold exact settings; the caller's settings and generators come back at the end."""
+        plan = self.plan
+        with device.kept_generators(), device.exact(deterministic=plan.deterministic, threads=plan.threads):
+            device.seed_all(keyed.number("fit", self._seed))
+            yield
+
+    def seed(self, number: int) -> None:
+        """Seed PyTorch's default generators. Cost: about 2 us."""
+        device.seed_torch(number)
+
+    def batches(self, source: Source, batch_size: int, *, seed: int, sampler: str, workers: int) -> Batches:
+        """Return the source's batches on this learner's device."""
+        return make_batches(source, batch_size, device=self.device, seed=seed, sampler=sampler, workers=workers)
+
+    def update(self, batches: Sequence[Batch], on_grads: Callable[[], None] | None) -> Result:
+        """Do one update: forward and backward per micro-batch, clip, step, average; add to the sums as it goes."""
+        parts = self.parts
+        model, optimizer, objective, scaler = parts.model, parts.optimizer, parts.objective, parts.scaler
+        for group in optimizer.param_groups:
+            for parameter in group["params"]:
+                parameter.grad = None
+        shares = self._shares(batches) if len(batches) > 1 else (None,)
+        samples = 0
+        for batch, share in zip(batches, shares, strict=True):
+            with self._cast():
+                if parts.step is None:
+                    output = forward(model, batch[0])
+                    loss = objective.loss(output, batch[1])
+                else:
+                    output, loss = None, self._own_step(parts.step, batch, model)
+            minimised = loss if share is None else loss * share
+            (minimised if scaler is None else scaler.scale(minimised)).backward()
+            samples += self._add(self._sums, batch, loss, output)
+        if self._clips or on_grads is not None:
+            self._grads_ready(on_grads)
+        if scaler is None:
+            optimizer.step()
+        else:
+            scaler.step(optimizer)
+            scaler.update()
+        if parts.ema is not None:
+            parts.ema.update(model)
+        return Result(loss.detach(), samples, output)
+
+    def _shares(self, batches: Sequence[Batch]) -> list[Any]:
+        """Return the share that each micro-batch's mean has in the loss of the whole update."""
+        if self.parts.step is not None:
+            counts: list[Any] = [count(batch) for batch in batches]
+        else:
+            counts = [self.parts.objective.loss.denominator(target) for _, target in batches]
+        total = sum(counts)
+        return [part / total for part in counts]
+
+    def _own_step(self, step: Step, batch: Batch, model: nn.Module) -> Tensor:
+        loss = step(model, batch)
+        if isinstance(loss, dict):
+            samples = count(batch)
+            for name, value in loss.items():
+                zero = torch.zeros((), dtype=torch.float64, device=self.device)
+                self._named.setdefault(name, zero).add_(value.detach(), alpha=samples)
+            loss = torch.stack(list(loss.values())).sum()
+        return loss  # type: ignore[no-any-return]
+
+    def _grads_ready(self, on_grads: Callable[[], None] | None) -> None:
+        parts = self.parts
+        if parts.scaler is not None:
+            parts.scaler.unscale_(parts.optimizer)
+        if self._clips:
+            moved = [p for group in parts.optimizer.param_groups for p in group["params"] if p.grad is not None]
+            clip(moved, norm=parts.clip_norm, value=parts.clip_value)
+        if on_grads is not None:
+            on_grads()
+
+    def _add(self, sums: Tensor, batch: Batch, loss: Tensor, output: Any) -> int:
+        """Add one batch to device sums; return its samples."""
+        samples = count(batch)
+        if self.parts.step is None:
+            self.parts.objective.add(sums, loss, output, batch[1])
+        else:
+            sums[0].add_(loss.detach(), alpha=samples)
+            sums[1].add_(samples)
+        return samples
+
+    def plan_schedule(self, spec: Any, horizon: int | None) -> None:
+        """Make the schedule of the optimizer's learning rates."""
+        self.parts.schedule = schedule = make_schedule(spec, self.parts.optimizer, horizon=horizon)
+        self.schedule_per = "evaluation" if schedule.monitor else schedule.per
+
+    def step_schedule(self, value: float | None = None) -> None:
+        """Tell the schedule that one unit is done."""
+        if self.parts.schedule is not None:
+            self.parts.schedule.step(value)
+
+    def lr(self) -> float:
+        """Return the learning rate of the first parameter group."""
+        return float(self.parts.optimizer.param_groups[0]["lr"])
+
+    def train_sums(self) -> npt.NDArray[np.float64]:
+        """Read the training sums in one copy."""
+        return self._sums.cpu().numpy().copy()
+
+    def train_figures(self) -> Figures:
+        """Read the training sums, and start new ones."""
+        figures = self._figures(self._sums)
+        self._sums.zero_()
+        return figures
+
+    def _figures(self, sums: Tensor) -> Figures:
+        read = sums.cpu().numpy()
+        samples = float(read[1])
+        named = {name: float(total) / samples for name, total in self._named.items() if samples}
+        self._named.clear()
+        if self.parts.step is not None:
+            return {"loss": float(read[0]) / samples if samples else float("nan"), **named}
+        return self.parts.objective.read(read)
+
+    @contextlib.contextmanager
+    def evaluating(self) -> Iterator[None]:
+        """Hold evaluation mode, no gradients and a seed of its own; every module's own mode comes back."""
+        model = self._evaluated()
+        training = [module for module in model.modules() if module.training]
+        named, self._named = self._named, {}
+        self._evaluation_sums.zero_()
+        with torch.no_grad(), device.kept_generators():
+            try:
+                model.eval()
+                device.seed_torch(keyed.number("evaluate", self._seed))
+                yield
+            finally:
+                for module in training:
+                    module.training = True
+                self._named = named
+
+    def _evaluated(self) -> nn.Module:
+        return self.parts.model if self.parts.ema is None else self.parts.ema.module
+
+    def evaluate(self, batch: Batch) -> Result:
+        """Add one batch to the evaluation sums; inside `evaluating`."""
+        parts, model = self.parts, self._evaluated()
+        with self._cast():
+            if parts.step is None:
+                output = forward(model, batch[0])
+                loss = parts.objective.loss(output, batch[1])
+            else:
+                output, loss = None, self._own_step(parts.step, batch, model)
+        return Result(loss, self._add(self._evaluation_sums, batch, loss, output), output)
+
+    def evaluation_figures(self) -> Figures:
+        """Read the evaluation sums in one copy, and start new ones."""
+        figures = self._figures(self._evaluation_sums)
+        self._evaluation_sums.zero_()
+        return figures
+
+    def predict(self, batch: Batch) -> Array:
+        """Return probabilities or values for one batch; inside `evaluating`."""
+        with self._cast():
+            output = forward(self._evaluated(), batch[0])
+        return self.array(self.parts.objective.probabilities(output))
+
+    def check(self, batch: Batch, name: str) -> list[str]:
+        """Run one batch through model and loss in evaluation mode, changing nothing."""
+        step = self.parts.step
+        with self.evaluating(), self._cast():
+            try:
+                output = forward(self._evaluated(), batch[0]) if step is None else step(self._evaluated(), batch)
+            except (RuntimeError, ValueError, IndexError) as error:
+                raise _misfit(error, batch, name) from error
+            if step is not None:
+                return _check_step(output)
+            warnings = check(self.parts.objective.loss, output, batch[1])
+            self._prepare(output, batch[1])
+        return warnings
+
+    def _prepare(self, output: Any, target: Any) -> None:
+        """Size the sums from the first batch that is checked."""
+        if not self._prepared:
+            self.parts.objective.prepare(output, target)
+            self._sums = self.parts.objective.zeros(self.device)
+            self._evaluation_sums = self.parts.objective.zeros(self.device)
+            self._prepared = True
+
+    def state(self) -> tuple[Tensors, dict[str, Any]]:
+        """Return weights, buffers, optimizer, schedule, average, scaler and the sums of the current epoch."""
+        tensors, values = export_parts(self.parts)
+        tensors["sums"] = {"train": as_array(self._sums), **{f"named/{k}": as_array(v) for k, v in self._named.items()}}
+        return tensors, values
+
+    def load(self, tensors: Tensors, values: dict[str, Any]) -> None:
+        """Take back what `state` returned, by copying into the live tensors."""
+        import_parts(self.parts, tensors, values)
+        sums = dict(tensors["sums"])
+        self._sums = torch.tensor(sums.pop("train"), device=self.device)
+        self._named = {k.removeprefix("named/"): torch.tensor(v, device=self.device) for k, v in sums.items()}
+
+    def snapshot(self) -> object:
+        """Return a copy of the evaluated weights, on their device."""
+        return {name: tensor.detach().clone() for name, tensor in self._evaluated().state_dict().items()}
+
+    def restore(self, snapshot: object) -> None:
+        """Copy a snapshot into the evaluated model, and into the trained one too."""
+        for module in {self._evaluated(), self.parts.model}:
+            module.load_state_dict(snapshot)  # type: ignore[arg-type]
+
+    def parameters(self) -> dict[str, Array]:
+        """Return the evaluated model's parameters by name."""
+        return {name: as_array(parameter) for name, parameter in self._evaluated().named_parameters()}
+
+    def array(self, tensor: Any) -> Array:
+        """Return a tensor as a NumPy array on the host."""
+        return as_array(tensor)
+
+    def draw_graph(self, folder: Path, batch: Batch) -> None:
+        """Write the model's graph for TensorBoard, from a copy in evaluation mode."""
+        with device.kept_generators():
+            write_graph(self._evaluated(), batch[0], folder)
+
+
+def forward(model: nn.Module, inputs: Any) -> Any:
+    """Call the model as its inputs ask for: one tensor, several, or several by name."""
+    if isinstance(inputs, Tensor):
+        return model(inputs)
+    if isinstance(inputs, dict):
+        return model(**inputs)
+    return model(*inputs)
+
+
+def count(batch: Batch) -> int:
+    """Return the number of samples in a batch: the length of its first tensor."""
+    while not isinstance(batch, Tensor):
+        batch = next(iter(batch.values())) if isinstance(batch, dict) else batch[0]
+    return batch.shape[0]
+
+
+def _check_step(loss: Any) -> list[str]:
+    values = loss.values() if isinstance(loss, dict) else [loss]
+    for value in values:
+        if not isinstance(value, Tensor) or value.ndim != 0:
+            got = f"a tensor of shape {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+            want = "one number as a 0-d tensor, or a dict of them"
+            raise ModelError(where="step", got=got, want=want, fix="return loss.mean() from your step")
+    return []
+
+
+def _misfit(error: Exception, batch: Batch, name: str) -> ModelError:
+    inputs = batch[0]
+    tensors = [inputs] if isinstance(inputs, Tensor) else inputs.values() if isinstance(inputs, dict) else inputs
+    shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors)
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    want = f"a model that takes the {name} inputs, {shapes}"
+    return ModelError(
+        where="model", got=reason, want=want, fix="run `danlu check` to see every layer's shapes, and mend it"
+    )

@@ -1,0 +1,158 @@
+"""One run while it runs: what the loop decides by, and what hooks may look at."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from danlu.data import Batches, Data
+from danlu.device import Plan
+from danlu.objectives import higher_is_better
+from danlu.recipe import Settled
+from danlu.track import MetricStore
+from danlu.train.evaluate import evaluate
+from danlu.train.hook import Stop
+from danlu.train.learner import Batch, Figures, Learner
+from danlu.train.state import TrainState
+
+
+@dataclass
+class Training:
+    """A recipe bound to data, a learner and a machine, and how far it has come.
+
+    Fields:
+        recipe: settled, plain values only.
+        train, valid, test: batches of every set; `valid` by name.
+        monitor: the row that decides which weights are best, such as "valid/accuracy".
+        folder: the run folder, or None for a run that leaves nothing on disk.
+        store: where rows and events go; in memory without a folder.
+        figures: the newest figure of every name.
+        improved: whether the newest evaluation is the best so far.
+        notices: what the user should be told once, at the start.
+        stop: why the run ended; None while it runs.
+    """
+
+    recipe: Settled
+    data: Data
+    learner: Learner
+    plan: Plan
+    train: Batches
+    valid: dict[str, Batches]
+    test: Batches | None
+    monitor: str
+    folder: Path | None = None
+    store: MetricStore = field(default_factory=lambda: MetricStore(None))
+    notices: list[str] = field(default_factory=list)
+    figures: Figures = field(default_factory=dict)
+    improved: bool = False
+    stop: Stop | None = None
+    best_weights: object | None = None
+    started_s: float = field(default_factory=time.monotonic)
+    state: TrainState = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.state = TrainState(self.learner)
+        self.limit = None if self.recipe.limit_batches == "off" else self.recipe.limit_batches
+        self.batches_per_epoch = min(len(self.train), self.limit or len(self.train))
+        self._higher = _mode(self.recipe, self.monitor)
+
+    def record_in(self, folder: Path) -> None:
+        """Keep the record in a run folder, which must be this run's own."""
+        self.folder = folder
+        self.store = MetricStore(folder / "metrics.sqlite")
+
+    @property
+    def updates_per_epoch(self) -> int:
+        """Updates in one epoch; the last of them may have fewer micro-batches."""
+        return math.ceil(self.batches_per_epoch / self.recipe.accumulate)
+
+    @property
+    def updates_total(self) -> int | None:
+        """Updates in the whole run, where epochs or updates limit it."""
+        limits = [] if self.recipe.epochs == "off" else [self.recipe.epochs * self.updates_per_epoch]
+        limits += [] if self.recipe.updates == "off" else [self.recipe.updates]
+        return min(limits, default=None)
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs done so far, the running one as a fraction."""
+        return self.state.epoch + self.state.position / self.batches_per_epoch
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since training began."""
+        return time.monotonic() - self.started_s
+
+    def begin(self) -> None:
+        """Start the clock."""
+        self.started_s = time.monotonic()
+
+    def micro_batches(self) -> Iterator[tuple[Batch, ...]]:
+        """Yield what is left of this epoch, one update's micro-batches at a time."""
+        start = self.state.position
+        left = islice(self.train.iterate(self.state.epoch, start), self.batches_per_epoch - start)
+        if self.recipe.accumulate == 1:
+            yield from zip(left)
+        while group := tuple(islice(left, self.recipe.accumulate)):
+            yield group
+
+    def finished(self) -> Stop | None:
+        """Return why the recipe says to end here, if it does."""
+        recipe, state = self.recipe, self.state
+        if recipe.epochs != "off" and state.epoch >= recipe.epochs:
+            return Stop(f"all {recipe.epochs} epochs done", "finished")
+        if recipe.updates != "off" and state.updates_done >= recipe.updates:
+            return Stop(f"all {recipe.updates} updates done", "finished")
+        if recipe.minutes != "off" and self.seconds >= recipe.minutes * 60:
+            return Stop(f"{recipe.minutes:g} minutes are over", "finished")
+        return None
+
+    def evaluation_due(self) -> bool:
+        """Say whether an evaluation falls on this update."""
+        recipe, state = self.recipe, self.state
+        if recipe.validate_per == "update":
+            return state.updates_done % recipe.validate_every == 0
+        return state.position == 0 and state.epoch % recipe.validate_every == 0
+
+    def evaluate(self) -> Figures:
+        """Evaluate every validation set now; note what is newest and what is best."""
+        figures = {f"train/{name}": value for name, value in self.learner.train_figures().items()}
+        for name, batches in self.valid.items():
+            found = evaluate(self.learner, batches, self.limit)
+            figures |= {f"{name}/{metric}": value for metric, value in found.items()}
+        self.figures |= figures
+        self._compare(figures)
+        return figures
+
+    def evaluate_test(self) -> Figures:
+        """Evaluate the test set, once, at the end."""
+        if self.test is None:
+            return {}
+        found = evaluate(self.learner, self.test, self.limit)
+        figures = {f"test/{metric}": value for metric, value in found.items()}
+        self.figures |= figures
+        return figures
+
+    def _compare(self, figures: Figures) -> None:
+        value, state = figures.get(self.monitor, math.nan), self.state
+        delta = 0.0 if self.recipe.early_stop == "off" else self.recipe.early_stop.min_delta
+        best = state.best
+        gain = math.inf if best is None else (value - best["value"]) * (1 if self._higher else -1)
+        self.improved = not math.isnan(value) and gain > delta
+        state.evaluations_since_best = 0 if self.improved else state.evaluations_since_best + 1
+        if self.improved:
+            state.best = {"step": state.updates_done, "metric": self.monitor, "value": value}
+            if self.recipe.early_stop != "off" and self.recipe.early_stop.restore_best:
+                self.best_weights = self.learner.snapshot()
+
+    def close(self) -> None:
+        """End worker processes."""
+        for batches in (self.train, *self.valid.values(), *([self.test] if self.test is not None else [])):
+            batches.close()
+
+
+def _mode(recipe: Settled, monitor: str) -> bool:
+    """Return whether more is better."""
+    return higher_is_better(monitor) if recipe.monitor_mode == "auto" else recipe.monitor_mode == "max"
