@@ -185,7 +185,7 @@ def _prepare(model: nn.Module, data: Any, recipe: Recipe | None, step: Step | No
 
 
 def _set_of(data: Data, name: str) -> Source:
-    sets = {"train": data.train, **data.valid, **({"test": data.test} if data.test is not None else {})}
+    sets = data.sets()
     if name not in sets:
         raise DataError(where="on", got=name, want=f"one of {', '.join(sets)}", fix="name a set that this data has")
     return sets[name]

@@ -82,7 +82,7 @@ def _default_set(data: Data) -> str:
 
 
 def _some(data: Data, on: str, count: int) -> Source:
-    sets = {"train": data.train, **data.valid, **({"test": data.test} if data.test is not None else {})}
+    sets = data.sets()
     on = on or _default_set(data)
     if on not in sets:
         raise DataError(where="--on", got=on, want=f"one of {', '.join(sets)}", fix="name a set that the run has")

@@ -40,14 +40,16 @@ def batches(
     """
     where = torch.device(device)
     if isinstance(source, Loader):
-        return LoaderBatches(source, where, seed, sampler)
+        return LoaderBatches(source, where, seed, sampler=sampler)
     order = order_of(source, sampler, seed)
     size = _checked_size(batch_size, order)
     samples = order.samples // size * size if drop_last else order.samples
     if isinstance(source, Arrays):
-        return ResidentBatches(source, order, samples, size, where)
+        return ResidentBatches(source, order, samples, batch_size=size, device=where)
     if isinstance(source, Samples):
-        return FetchedBatches(source, order, samples, size, where, max(workers, source.workers))
+        return FetchedBatches(
+            source, order, samples, batch_size=size, device=where, workers=max(workers, source.workers)
+        )
     raise DataError(
         where="source", got=f"a {type(source).__name__}", want="Arrays, Samples or Loader", fix="see danlu.data.as_data"
     )

@@ -173,7 +173,9 @@ def check_finite(name: str, tensor: Tensor) -> None:
     )
 
 
-def input_rule(name: str, tensor: Tensor, scale: float | None, mean: PerChannel | None, std: PerChannel | None) -> Rule:
+def input_rule(
+    name: str, tensor: Tensor, *, scale: float | None, mean: PerChannel | None, std: PerChannel | None
+) -> Rule:
     """Return the rule of an input column: pixels to [0, 1], floats to the default dtype, integers to int64."""
     if scale is None and mean is None and std is None and tensor.dtype in _INTEGERS:
         return Rule(torch.int64)

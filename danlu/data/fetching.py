@@ -31,13 +31,13 @@ class FetchedBatches(Batches):
     """
 
     def __init__(
-        self, source: Samples, order: Order, samples: int, batch_size: int, device: torch.device, workers: int
+        self, source: Samples, order: Order, samples: int, *, batch_size: int, device: torch.device, workers: int
     ) -> None:
         super().__init__(samples, batch_size, device)
         self._order, self._target, self._workers = order, source.target, workers
         self._collate: Callable[[list[Any]], Any] = source.collate_fn or default_collate
         self._dataset = AddressedDataset(source.dataset, order.seed)
-        self._plan = Plan(order, source.rows, samples, batch_size)
+        self._plan = Plan(order, source.rows, samples, batch_size=batch_size)
         self._fetching: Iterator[Any] | None = None  # PyTorch's iterator over worker processes, once they run
         self._ending: weakref.finalize[..., Any] | None = None
         self._turn = 0  # counts calls of iterate: workers can serve one epoch at a time
@@ -147,7 +147,7 @@ class AddressedDataset(Dataset[Any]):
 class Plan(Sampler[list[Address]]):
     """The batch sampler of the workers: what they are to fetch, from `first` of `epoch` on."""
 
-    def __init__(self, order: Order, rows: Ids | None, samples: int, batch_size: int) -> None:
+    def __init__(self, order: Order, rows: Ids | None, samples: int, *, batch_size: int) -> None:
         self.order, self.rows, self.samples, self.batch_size = order, rows, samples, batch_size
         self.epoch = self.first = 0
 
@@ -165,7 +165,7 @@ class Plan(Sampler[list[Address]]):
         return [(epoch, row) for row in rows.tolist()]
 
     def _addresses(self, epoch: int, first: int) -> Iterator[list[Address]]:
-        for chunk in self.order.chunks(epoch, first, self.samples, self.batch_size):
+        for chunk in self.order.chunks(epoch, first, self.samples, batch_size=self.batch_size):
             for start in range(0, len(chunk), self.batch_size):
                 yield self.addresses(epoch, chunk[start : start + self.batch_size])
 

@@ -45,20 +45,9 @@ def read_idx(path: str | Path, *, sha256: str | None = None) -> npt.NDArray[Any]
     digest = hashlib.sha256()
     content = blocks(path)
     held, shape, dtype = _header(path, content, digest)
-    wanted = math.prod(shape) * dtype.itemsize
-    _check_possible(path, wanted)
+    _check_possible(path, math.prod(shape) * dtype.itemsize)
     array = np.empty(shape, dtype)
-    flat = array.reshape(-1).view(np.uint8)
-    filled = 0
-    while held:
-        if filled + len(held) > wanted:
-            raise _wrong_length(path, f"more than the {wanted} bytes that its header {shape} promises")
-        flat[filled : filled + len(held)] = np.frombuffer(held, np.uint8)
-        filled += len(held)
-        held = next(content, b"")
-        digest.update(held)
-    if filled < wanted:
-        raise _wrong_length(path, f"{filled} bytes of data where its header {shape} promises {wanted}")
+    _fill(path, array, held, content, digest)
     if sha256 is not None and digest.hexdigest() != sha256:
         raise DataError(
             where=str(path),
@@ -91,6 +80,21 @@ def _header(path: Path, content: Iterator[bytes], digest: Any) -> tuple[bytes, t
         raise _wrong_length(path, f"{len(held)} bytes where the header alone has {end}")
     shape = tuple(int(size) for size in np.frombuffer(held, ">u4", held[3], offset=4))
     return held[end:], shape, np.dtype(DTYPES[held[2]])
+
+
+def _fill(path: Path, array: npt.NDArray[Any], held: bytes, content: Iterator[bytes], digest: Any) -> None:
+    """Put `held` and the rest of the content into the array; they must fit exactly."""
+    flat = array.reshape(-1).view(np.uint8)
+    wanted, shape, filled = flat.size, array.shape, 0
+    while held:
+        if filled + len(held) > wanted:
+            raise _wrong_length(path, f"more than the {wanted} bytes that its header {shape} promises")
+        flat[filled : filled + len(held)] = np.frombuffer(held, np.uint8)
+        filled += len(held)
+        held = next(content, b"")
+        digest.update(held)
+    if filled < wanted:
+        raise _wrong_length(path, f"{filled} bytes of data where its header {shape} promises {wanted}")
 
 
 def _check_possible(path: Path, wanted: int) -> None:

@@ -21,7 +21,7 @@ from danlu.errors import DataError
 class LoaderBatches(Batches):
     """The batches that a `DataLoader` gives; `batch(epoch, position)` iterates up to there."""
 
-    def __init__(self, source: Loader, device: torch.device, seed: int, sampler: Sampler) -> None:
+    def __init__(self, source: Loader, device: torch.device, seed: int, *, sampler: Sampler) -> None:
         if not isinstance(sampler, str) or sampler == "balanced":
             raise DataError(
                 where="sampler",

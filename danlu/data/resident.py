@@ -21,7 +21,7 @@ class ResidentBatches(Batches):
     Cost: about 2 us of Python per batch; no copy between host and device but the order, 65,536 positions at a time.
     """
 
-    def __init__(self, source: Arrays, order: Order, samples: int, batch_size: int, device: torch.device) -> None:
+    def __init__(self, source: Arrays, order: Order, samples: int, *, batch_size: int, device: torch.device) -> None:
         super().__init__(samples, batch_size, device)
         self._order = order
         self._resident = source.columns.resident(device)
@@ -54,7 +54,7 @@ class ResidentBatches(Batches):
 
     def _gathered(self, epoch: int, first: int) -> Iterator[Batch]:
         pick, size = self._pick, self.batch_size
-        for chunk in self._order.chunks(epoch, first, self.samples, size):
+        for chunk in self._order.chunks(epoch, first, self.samples, batch_size=size):
             for ids in torch.split(self._on_device(chunk), size):
                 yield pick(ids)
 

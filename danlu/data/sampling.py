@@ -39,7 +39,7 @@ class Order:
             return keyed.weighted(self.seed, epoch, self.cumulative, start, stop)
         return keyed.order(self.seed, epoch, self.samples, start, stop)
 
-    def chunks(self, epoch: int, start: int, stop: int, batch_size: int) -> Iterator[Ids]:
+    def chunks(self, epoch: int, start: int, stop: int, *, batch_size: int) -> Iterator[Ids]:
         """Yield the ids at [start, stop), many whole batches at a time: few large calls are far cheaper than many."""
         size = -(-keyed.CHUNK // batch_size) * batch_size
         for first in range(start, stop, size):

@@ -73,7 +73,7 @@ class Arrays(Source):
             )
         self.has_target = target is not None
         tensors = {name: stored(name, value) for name, value in named.items()}
-        rules = [input_rule(name, tensor, scale, mean, std) for name, tensor in tensors.items()]
+        rules = [input_rule(name, tensor, scale=scale, mean=mean, std=std) for name, tensor in tensors.items()]
         if self.has_target:
             tensors["target"] = stored("target", target)
             rules.append(target_rule(tensors["target"]))
@@ -105,6 +105,22 @@ class Arrays(Source):
         part.columns = self.columns.part(int(rows[0]), int(rows[-1]) + 1) if run else self.columns
         part.rows = None if run else rows if self.rows is None else self.rows[rows]
         return part
+
+    def like(self, inputs: object) -> "Arrays":
+        """Return other inputs, without targets, that become a model's by the same rules; for prediction.
+
+        Raises:
+            DataError: another number of columns or another shape of a sample.
+        """
+        other = Arrays(inputs)
+        own = self.columns.tensors[:-1] if self.has_target else self.columns.tensors
+        shapes = [tuple(t.shape[1:]) for t in own], [tuple(t.shape[1:]) for t in other.columns.tensors]
+        if other.keys != self.keys or shapes[0] != shapes[1]:
+            fix = "give inputs like those of the training data"
+            raise DataError(where="inputs", got=f"samples of shape {shapes[1]}", want=f"shape {shapes[0]}", fix=fix)
+        columns = other.columns
+        other.columns = Columns(columns.names, columns.tensors, self.columns.rules[: len(columns.tensors)])
+        return other
 
     def stored(self) -> dict[str, Tensor]:
         """Return every column as stored, by name ("inputs", "inputs[0]", "inputs['age']", "target").

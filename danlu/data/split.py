@@ -96,14 +96,14 @@ def cut(
     end = begin + counts
     pieces = {}
     for name, size in sizes.items():
-        takes = largest_remainder(counts * shares[name], size, end - begin, first_seen)
+        takes = largest_remainder(counts * shares[name], size, room=end - begin, tie=first_seen)
         pieces[name] = _runs(grouped, begin, begin + takes)
         begin = begin + takes
     return {"train": _runs(grouped, begin, end), **pieces}
 
 
 def largest_remainder(
-    quotas: npt.NDArray[np.floating[Any]], total: int, room: npt.NDArray[np.int64], tie: npt.NDArray[np.int64]
+    quotas: npt.NDArray[np.floating[Any]], total: int, *, room: npt.NDArray[np.int64], tie: npt.NDArray[np.int64]
 ) -> npt.NDArray[np.int64]:
     """Return whole numbers near `quotas` that sum to `total`, within `room`; of equal remainders the low `tie` wins.
 

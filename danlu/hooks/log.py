@@ -112,11 +112,14 @@ class Log(Hook):
             return
         with training.learner.evaluating():
             predicted = training.learner.predict(batch)[:PICTURES]
-        captions = None
+        captions, good = None, None
         if predicted.ndim == 2 and predicted.shape[1] > 1 and batch[1] is not None:
             truth = training.learner.array(batch[1])[:PICTURES]
-            captions = [_caption(training, p, t) for p, t in zip(predicted, truth, strict=True)]
-        self._board.images(training.state.updates_done, "inputs with predictions", pixels, captions)
+            said = predicted.argmax(axis=1)
+            good = [bool(s == t) for s, t in zip(said, truth, strict=True)]
+            captions = [_caption(training.data.classes, int(s), int(t)) for s, t in zip(said, truth, strict=True)]
+        step = training.state.updates_done
+        self._board.images(step, "inputs with predictions", pixels, captions=captions, good=good)
 
 
 def pictures(training: Training, batch: Batch) -> npt.NDArray[np.uint8] | None:
@@ -129,8 +132,6 @@ def pictures(training: Training, batch: Batch) -> npt.NDArray[np.uint8] | None:
     return np.round((array - low) / (high - low) * 255).astype(np.uint8)
 
 
-def _caption(training: Training, predicted: npt.NDArray[Any], truth: Any) -> str:
-    names = training.data.classes
-    said, was = int(predicted.argmax()), int(truth)
+def _caption(names: tuple[str, ...], said: int, was: int) -> str:
     shown = [names[index] if index < len(names) else str(index) for index in (said, was)]
-    return shown[0] if said == was else f"{shown[0]}, not {shown[1]}"
+    return shown[0] if said == was else f"{shown[0]}\nnot {shown[1]}"

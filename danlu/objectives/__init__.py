@@ -4,6 +4,7 @@ It must never know where a batch came from, what updates the weights, or what is
 """
 
 from danlu.objectives.check import check
+from danlu.objectives.known import settle_targets
 from danlu.objectives.losses import LOSSES, LossFunction, make_loss
 from danlu.objectives.metrics import METRICS, MetricFunction, higher_is_better
 from danlu.objectives.objective import Objective, make_objective
@@ -18,4 +19,5 @@ __all__ = [
     "higher_is_better",
     "make_loss",
     "make_objective",
+    "settle_targets",
 ]

@@ -70,6 +70,11 @@ class Objective:
             start = self._layout[-1][2]
         self._bound = None
 
+    @property
+    def classes(self) -> int:
+        """Return how many classes or labels the model tells apart; 0 before `prepare`."""
+        return 0 if self._sizes is None else self._sizes.classes
+
     def _check_classes(self, classes: int) -> None:
         for metric in self.metrics:
             if metric.k > classes:

@@ -118,7 +118,8 @@ class Schedule:
         if self.units_done == self._warmup:
             self._set(self._first)
             return
-        share = self._warmup_start + (1.0 - self._warmup_start) * self.units_done / self._warmup
+        done = (self.units_done + 1) / (self._warmup + 1)  # never 0, so that no unit of the run is wasted
+        share = self._warmup_start + (1.0 - self._warmup_start) * done
         self._set([share * base for base in self._bases])
 
     def _set(self, lrs: list[float]) -> None:
@@ -132,8 +133,8 @@ class Schedule:
 def make_schedule(spec: ScheduleSpec | Factory, optimizer: Optimizer, *, horizon: int | None) -> Schedule:
     """Build the schedule of an optimizer's learning rates, and set those of the first unit.
 
-    During the first `warmup` units each rate rises on a line from `warmup_start * lr`, which unit 0 has, towards lr;
-    unit `warmup` is the schedule's own step 0.
+    During the first `warmup` units each rate rises on a line from `warmup_start * lr`, one step above which unit 0
+    stands, to lr: unit u has the share (u + 1) / (warmup + 1) of the way. Unit `warmup` is the schedule's own step 0.
 
     Args:
         spec: the recipe's schedule, or `optimizer -> LRScheduler`, which then steps once per epoch.

@@ -45,7 +45,15 @@ class TensorBoard:
                 sub_run, tag = "run", name
             self._write(sub_run, step, Summary.Value(tag=tag, simple_value=float(value)))
 
-    def images(self, step: int, tag: str, images: npt.NDArray[np.uint8], captions: Sequence[str] | None = None) -> None:
+    def images(
+        self,
+        step: int,
+        tag: str,
+        images: npt.NDArray[np.uint8],
+        *,
+        captions: Sequence[str] | None = None,
+        good: Sequence[bool] | None = None,
+    ) -> None:
         """Write pictures as one grid.
 
         Args:
@@ -53,12 +61,13 @@ class TensorBoard:
             tag: the grid's name.
             images: uint8, shape (N, H, W) or (N, H, W, C) with C 1, 3 or 4.
             captions: a text for under each.
+            good: whether each is right: green then, else red.
         """
         from tensorboard.compat.proto.summary_pb2 import Summary
 
         from danlu.track.pictures import grid
 
-        picture, png = grid(images, captions), io.BytesIO()
+        picture, png = grid(images, captions, good), io.BytesIO()
         picture.save(png, format="PNG")
         image = Summary.Image(
             height=picture.height, width=picture.width, colorspace=3, encoded_image_string=png.getvalue()

@@ -5,7 +5,7 @@ crosses the seam is a batch on the way in, and NumPy arrays and plain numbers on
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -60,6 +60,10 @@ class Learner(ABC):
             ModelError: the model fails on the batch, or its output does not fit the loss.
             DataError: the targets do not fit the loss.
         """
+
+    @abstractmethod
+    def check_targets(self, targets: Mapping[str, Array | None]) -> None:
+        """Check all targets of every set, where they are known; after `check`. Raises DataError."""
 
     @abstractmethod
     def update(self, batches: Sequence[Batch], on_grads: Callable[[], None] | None) -> Result:

@@ -108,11 +108,12 @@ def _known_row(where: str, name: str, known: list[str], own_step: bool) -> str:
 def _check(training: Training) -> list[str]:
     """Run the first batch of every set through model and loss; return what the user should be told."""
     notices = []
-    sets = {"training": training.train, **training.valid}
+    sets = {"train": training.train, **training.valid}
     sets |= {"test": training.test} if training.test is not None else {}
     for name, batches in sets.items():
         found = training.learner.check(batches.batch(0, 0), name)
         notices += [f"{name}: {notice}" for notice in found]
+    training.learner.check_targets({name: source.targets() for name, source in training.data.sets().items()})
     return notices
 
 

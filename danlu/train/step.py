@@ -5,7 +5,7 @@ from a user's `forward` leads straight back to them.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
@@ -20,7 +20,7 @@ from danlu.data import Batches, Source
 from danlu.data import batches as make_batches
 from danlu.device import Plan
 from danlu.errors import ModelError
-from danlu.objectives import Objective, check
+from danlu.objectives import Objective, check, settle_targets
 from danlu.optim import Ema, Schedule, clip, make_schedule
 from danlu.train.graph import write_graph
 from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
@@ -62,7 +62,8 @@ class TorchLearner(Learner):
         self.schedule_per = "off"
         self._prepared = False
         self._named: dict[str, Tensor] = {}  # sums of an own step's named losses
-        self._sums = self._evaluation_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._no_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
+        self._sums, self._evaluation_sums = self._no_sums.clone(), self._no_sums.clone()
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -87,17 +88,17 @@ class TorchLearner(Learner):
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
-        shares = self._shares(batches) if len(batches) > 1 else (None,)
+        weigh = self._weigher(batches) if len(batches) > 1 else None
         samples = 0
-        for batch, share in zip(batches, shares, strict=True):
+        for batch in batches:
             with self._cast():
                 if parts.step is None:
                     output = forward(model, batch[0])
                     loss = objective.loss(output, batch[1])
                 else:
                     output, loss = None, self._own_step(parts.step, batch, model)
-            minimised = loss if share is None else loss * share
-            (minimised if scaler is None else scaler.scale(minimised)).backward()
+            minimised = loss if weigh is None else weigh(loss, batch)
+            (minimised if scaler is None else scaler.scale(minimised)).backward()  # type: ignore[no-untyped-call]
             samples += self._add(self._sums, batch, loss, output)
         if self._clips or on_grads is not None:
             self._grads_ready(on_grads)
@@ -110,14 +111,19 @@ class TorchLearner(Learner):
             parts.ema.update(model)
         return Result(loss.detach(), samples, output)
 
-    def _shares(self, batches: Sequence[Batch]) -> list[Any]:
-        """Return the share that each micro-batch's mean has in the loss of the whole update."""
+    def _weigher(self, batches: Sequence[Batch]) -> Callable[[Tensor, Batch], Tensor]:
+        """Return what makes a micro-batch's loss its part of the whole update's: its sum over the true denominator.
+
+        An own step, like any loss that is opaque, is weighted by samples.
+        """
+        function = self.parts.objective.loss
         if self.parts.step is not None:
-            counts: list[Any] = [count(batch) for batch in batches]
-        else:
-            counts = [self.parts.objective.loss.denominator(target) for _, target in batches]
-        total = sum(counts)
-        return [part / total for part in counts]
+            samples = sum(map(count, batches))
+            return lambda loss, batch: loss * (count(batch) / samples)
+        if function.reduction == "sum":
+            return lambda loss, batch: loss
+        total = sum(function.denominator(target) for _, target in batches)
+        return lambda loss, batch: function.total(loss, function.denominator(batch[1])) / total
 
     def _own_step(self, step: Step, batch: Batch, model: nn.Module) -> Tensor:
         loss = step(model, batch)
@@ -170,7 +176,7 @@ class TorchLearner(Learner):
     def train_figures(self) -> Figures:
         """Read the training sums, and start new ones."""
         figures = self._figures(self._sums)
-        self._sums.zero_()
+        self._sums.copy_(self._no_sums)
         return figures
 
     def _figures(self, sums: Tensor) -> Figures:
@@ -188,7 +194,7 @@ class TorchLearner(Learner):
         model = self._evaluated()
         training = [module for module in model.modules() if module.training]
         named, self._named = self._named, {}
-        self._evaluation_sums.zero_()
+        self._evaluation_sums.copy_(self._no_sums)
         with torch.no_grad(), device.kept_generators():
             try:
                 model.eval()
@@ -216,7 +222,7 @@ class TorchLearner(Learner):
     def evaluation_figures(self) -> Figures:
         """Read the evaluation sums in one copy, and start new ones."""
         figures = self._figures(self._evaluation_sums)
-        self._evaluation_sums.zero_()
+        self._evaluation_sums.copy_(self._no_sums)
         return figures
 
     def predict(self, batch: Batch) -> Array:
@@ -239,12 +245,17 @@ class TorchLearner(Learner):
             self._prepare(output, batch[1])
         return warnings
 
+    def check_targets(self, targets: Mapping[str, Array | None]) -> None:
+        """Check all targets of every set, where they are known."""
+        if self.parts.step is None:
+            settle_targets(self.parts.objective, targets)
+
     def _prepare(self, output: Any, target: Any) -> None:
         """Size the sums from the first batch that is checked."""
         if not self._prepared:
             self.parts.objective.prepare(output, target)
-            self._sums = self.parts.objective.zeros(self.device)
-            self._evaluation_sums = self.parts.objective.zeros(self.device)
+            self._no_sums = self.parts.objective.zeros(self.device)
+            self._sums, self._evaluation_sums = self._no_sums.clone(), self._no_sums.clone()
             self._prepared = True
 
     def state(self) -> tuple[Tensors, dict[str, Any]]:

@@ -51,9 +51,9 @@ def test_classes_with_one_sample_each_are_not_taken_by_their_number() -> None:
 
 
 def test_largest_remainder() -> None:
-    takes = largest_remainder(np.array([1.5, 2.5, 0.9]), 5, np.array([9, 9, 9]), np.array([2, 1, 0]))
+    takes = largest_remainder(np.array([1.5, 2.5, 0.9]), 5, room=np.array([9, 9, 9]), tie=np.array([2, 1, 0]))
     assert takes.tolist() == [1, 3, 1]
-    full = largest_remainder(np.array([1.0, 1.0]), 4, np.array([1, 9]), np.array([0, 1]))
+    full = largest_remainder(np.array([1.0, 1.0]), 4, room=np.array([1, 9]), tie=np.array([0, 1]))
     assert full.tolist() == [1, 3]
 
 

@@ -129,7 +129,7 @@ def test_after_the_warm_up_comes_the_schedule_from_its_step_0(
     schedule = make_schedule(spec, optimizer, horizon=STEPS + 4)
     bases = [lr for lr, _ in expected[0]] if name == "one_cycle" else BASES
     for unit in range(4):
-        share = start + (1 - start) * unit / 4
+        share = start + (1 - start) * (unit + 1) / 5
         assert schedule.lrs() == pytest.approx([share * base for base in bases], rel=1e-15)
         schedule.step(1e9 if unit else -1e9)  # a plateau must not see these
     seen = [rates(optimizer)]
@@ -210,7 +210,8 @@ def test_a_warm_up_rises_from_its_start_and_meets_the_rate(warmup: int, start: f
     for _ in range(warmup):
         schedule.step()
         seen += schedule.lrs()
-    assert seen[0] == start * base
+    assert seen[0] == pytest.approx(base * (start + (1 - start) / (warmup + 1)))
+    assert seen[0] > 0
     assert seen[-1] == base
     assert all(low <= high * (1 + 1e-15) for low, high in itertools.pairwise(seen))
 

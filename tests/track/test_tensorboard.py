@@ -66,7 +66,7 @@ def test_pictures_are_one_grid(tmp_path):
     pictures = np.zeros((3, 8, 8), np.uint8)
     pictures[1] = 200
     with TensorBoard(tmp_path) as board:
-        board.images(7, "worst", pictures, ["a", "b", "c"])
+        board.images(7, "worst", pictures, captions=["a", "b", "c"])
     (event,) = accumulate(tmp_path / "media").Images("worst")
     shown = Image.open(io.BytesIO(event.encoded_image_string))
     assert event.step == 7
