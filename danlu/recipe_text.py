@@ -79,7 +79,8 @@ def settle(recipe: Recipe) -> tuple[Settled, dict[str, Any]]:
     """Check a recipe made in Python and part it from the real objects in it.
 
     Returns:
-        the recipe in plain schema types, and the objects by field ("loss", "optim", "schedule").
+        the recipe in plain schema types, and the objects by field ("loss", "optim", "schedule"): what stood there
+        instead of a name, or a part with callables among its options.
 
     Raises:
         RecipeError: a type or value is wrong.
@@ -91,9 +92,23 @@ def settle(recipe: Recipe) -> tuple[Settled, dict[str, Any]]:
         if name in PARTS and callable(value):
             objects[name] = value
             value = {PARTS[name].head: origin(value)}
+        elif isinstance(value, Part) and _holds_callable(value.options):
+            objects[name] = value
         tree[name] = value
-    plain = msgspec.to_builtins(tree, enc_hook=origin)
+    plain = msgspec.to_builtins(tree, enc_hook=_plain)
     return from_tree({k: v for k, v in plain.items() if v is not None}), objects
+
+
+def _holds_callable(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return any(map(_holds_callable, value.values()))
+    return any(map(_holds_callable, value)) if isinstance(value, list | tuple) else callable(value)
+
+
+def _plain(thing: object) -> Any:
+    """Return an array or tensor as lists, anything else as where it came from."""
+    tolist = getattr(thing, "tolist", None)
+    return tolist() if callable(tolist) else origin(thing)
 
 
 def origin(thing: object) -> str:

@@ -9,6 +9,7 @@ from danlu.data.dataset import Loader, Samples
 from danlu.data.given import arrays, as_data, idx
 from danlu.data.idx_file import read_idx
 from danlu.data.named import fetch, info, load, names
+from danlu.data.sampling import Sampler
 from danlu.data.sets import Data
 from danlu.data.source import Arrays, Source
 
@@ -17,6 +18,7 @@ __all__ = [
     "Batches",
     "Data",
     "Loader",
+    "Sampler",
     "Samples",
     "Source",
     "arrays",

@@ -26,6 +26,7 @@ class Data:
         classes: names of the classes, by class number; empty where there are none or they have no names.
         truth: for made data, the numbers it was made with.
         about: where it comes from, and its licence where known.
+        weights: how likely each training sample is to be drawn, with replacement; None visits each once an epoch.
     """
 
     train: Source
@@ -35,8 +36,13 @@ class Data:
     classes: tuple[str, ...] = ()
     truth: dict[str, npt.NDArray[Any]] = field(default_factory=dict)
     about: str = ""
+    weights: npt.NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
+        if self.weights is not None and np.shape(self.weights) != (len(self.train),):
+            want = f"one weight for each of the {len(self.train)} training samples"
+            got = f"shape {np.shape(self.weights)}"
+            raise DataError(where="weights", got=got, want=want, fix="give an array of that length")
         for name in self.valid:
             if name in RESERVED or "/" in name or not name:
                 raise DataError(

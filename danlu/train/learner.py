@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from danlu.data import Batches, Source
+from danlu.data import Batches, Sampler, Source
 
 Array = npt.NDArray[Any]
 Tensors = dict[str, dict[str, Array]]
@@ -49,7 +49,7 @@ class Learner(ABC):
         """Seed the engine's default generators; called before each update with that update's address."""
 
     @abstractmethod
-    def batches(self, source: Source, batch_size: int, *, seed: int, sampler: str, workers: int) -> Batches:
+    def batches(self, source: Source, batch_size: int, *, seed: int, sampler: Sampler, workers: int) -> Batches:
         """Return the batches of a source, in a form that `update` and `evaluate` take."""
 
     @abstractmethod

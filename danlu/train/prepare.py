@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from danlu.data import Batches, Data, Loader, Source, as_data
+from danlu.data import Batches, Data, Loader, Sampler, Source, as_data
 from danlu.device import Plan, plan_for
 from danlu.errors import RecipeError, unknown_name
 from danlu.recipe import Recipe, Settled
@@ -52,9 +52,11 @@ def split_of(recipe: Settled) -> dict[str, Any]:
 def _bind(recipe: Settled, data: Data, learner: Learner, plan: Plan, monitor: str) -> Training:
     part = recipe.data
     workers = 0 if part is None else part.workers
-    sampler = "shuffle" if part is None else part.sampler
+    sampler: Sampler = "shuffle" if part is None else part.sampler
+    if data.weights is not None and not recipe.overfit_one_batch:
+        sampler = data.weights
 
-    def train(source: Source, size: int, sampler: str) -> Batches:
+    def train(source: Source, size: int, sampler: Sampler) -> Batches:
         return learner.batches(source, size, seed=recipe.seed, sampler=sampler, workers=workers)
 
     def whole(source: Source) -> Batches:

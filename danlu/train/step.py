@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from danlu import device, keyed
-from danlu.data import Batches, Source
+from danlu.data import Batches, Sampler, Source
 from danlu.data import batches as make_batches
 from danlu.device import Plan
 from danlu.errors import ModelError
@@ -77,7 +77,7 @@ class TorchLearner(Learner):
         """Seed PyTorch's default generators. Cost: about 2 us."""
         device.seed_torch(number)
 
-    def batches(self, source: Source, batch_size: int, *, seed: int, sampler: str, workers: int) -> Batches:
+    def batches(self, source: Source, batch_size: int, *, seed: int, sampler: Sampler, workers: int) -> Batches:
         """Return the source's batches on this learner's device."""
         return make_batches(source, batch_size, device=self.device, seed=seed, sampler=sampler, workers=workers)
 
