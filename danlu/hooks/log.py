@@ -94,7 +94,8 @@ class Log(Hook):
     def _rows(self, training: Training, rows: dict[str, float]) -> None:
         training.store.log(training.state.updates_done, rows)
         if self._board is not None:
-            self._board.scalars(training.state.updates_done, rows)
+            shown = {name: value for name, value in rows.items() if name != "epoch"}
+            self._board.scalars(training.state.updates_done, shown)
 
     def _draw_graph(self, training: Training) -> None:
         assert training.folder is not None
