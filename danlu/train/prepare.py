@@ -33,17 +33,22 @@ def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = 
         want = "a limit on epochs, updates or minutes"
         raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")
     plan = plan_for(settled)
-    data = as_data(data, seed=settled.seed, **split_of(settled))
+    if not isinstance(data, Data):  # a `Data` is split already
+        data = as_data(data, seed=settled.seed, **_split(settled))
     monitor = _monitor(settled, data, own_step=step is not None)
+    was_evaluating = not model.training
+    if was_evaluating:
+        model.train()  # a root in training mode is left alone: it may hold layers that the caller froze
     learner = build_learner(model, settled, objects, plan, step=step)
     training = _bind(settled, data, learner, plan, monitor)
+    training.notices += ["the model was in evaluation mode; it trains in training mode"] if was_evaluating else []
     training.notices += _check(training)
     if settled.schedule != "off":
         learner.plan_schedule(objects.get("schedule", settled.schedule), _horizon(training))
     return training
 
 
-def split_of(recipe: Settled) -> dict[str, Any]:
+def _split(recipe: Settled) -> dict[str, Any]:
     """Return what the recipe says of holding out validation data."""
     part = recipe.data
     return {} if part is None else {"valid": part.valid, "stratify": part.stratify}
