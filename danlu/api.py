@@ -1,6 +1,7 @@
 """What a caller calls: `fit`, `steps`, `evaluate`, `predict`, `load_model`."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from danlu.track import Run
 from danlu.train.build import build_evaluator, build_model
 from danlu.train.evaluate import evaluate as evaluate_batches
 from danlu.train.evaluate import predict as predict_batches
-from danlu.train.hook import Hook
+from danlu.train.hook import Hook, checked_hooks
 from danlu.train.learner import Array, Figures, Result
 from danlu.train.loop import run
 from danlu.train.prepare import prepare
@@ -54,7 +55,8 @@ def steps(
     Cost:
         no host sync per update; reading `result.loss` waits for the device.
     """
-    return run(_prepare(model, data, recipe, step, out), hooks)
+    checked = checked_hooks(hooks)
+    return run(_prepare(model, data, recipe, step, out), checked)
 
 
 def fit(
@@ -81,8 +83,9 @@ def fit(
         DanluError: something does not fit together; nothing has been trained.
         KeyboardInterrupt: after Ctrl-C, once the update is finished and the record closed.
     """
+    checked = checked_hooks(hooks)
     training = _prepare(model, data, recipe, step, out)
-    for _ in run(training, [*hook_room.defaults(training.recipe, quiet=quiet), *hooks]):
+    for _ in run(training, [*hook_room.defaults(training.recipe, quiet=quiet), *checked]):
         pass
     if training.stop is not None and training.stop.status == "interrupted":
         raise KeyboardInterrupt(training.stop.reason)
@@ -111,8 +114,9 @@ def evaluate(
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan, step=step)
     batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
-    with learner.session():
+    with learner.session(), closing(batches):
         learner.check(batches.batch(0, 0), on)
+        learner.check_targets({on: source.targets()})
         return evaluate_batches(learner, batches)
 
 
@@ -129,7 +133,7 @@ def predict(model: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Arra
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan)
     batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
-    with learner.session():
+    with learner.session(), closing(batches):
         return predict_batches(learner, batches)
 
 
@@ -138,7 +142,7 @@ def load_recipe(folder: str | Path) -> Settled:
     return read(Path(folder) / "recipe.toml")
 
 
-def load_model(folder: str | Path, *, at: str = "best", model: nn.Module | None = None) -> nn.Module:
+def load_model(folder: str | Path, *, at: str | int = "best", model: nn.Module | None = None) -> nn.Module:
     """Return a run's model with the weights of one of its checkpoints.
 
     Args:
@@ -152,7 +156,7 @@ def load_model(folder: str | Path, *, at: str = "best", model: nn.Module | None 
     """
     folder = Path(folder)
     recipe = load_recipe(folder)
-    tensors, _ = save.read(save.folder(folder, _checkpoint(folder, at)))
+    tensors, _ = save.read(save.folder(folder, _checkpoint(folder, str(at))))
     model = build_model(recipe.model, recipe.seed) if model is None else model
     load_module(model, tensors.get("ema") or tensors["model"])
     return model
@@ -172,11 +176,16 @@ def _checkpoint(folder: Path, at: str) -> int:
         fix = f"choose best, last or one of {known}"
         raise RunError(where=str(folder), got=f"no checkpoint {at}", want="one that is there", fix=fix)
     best = save.read_json(save.folder(folder, known[-1]) / "state.json")["best"]
-    return best["step"] if best is not None and best["step"] in known else known[-1]
+    if best is None or best["step"] not in known:
+        got = "no evaluation that gave a number" if best is None else f"no checkpoint of its best update {best['step']}"
+        raise RunError(where=str(folder), got=got, want="a best checkpoint", fix='use at="last"')
+    return int(best["step"])
 
 
 def _prepare(model: nn.Module, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None) -> Training:
-    """Check everything first, so that a mistake leaves no folder behind."""
+    """Check everything first, so that a mistake leaves no folder behind, and a taken folder leaves the model alone."""
+    if out is not None and Path(out).exists():
+        save.claim(Path(out))
     training = prepare(model, data, recipe or Recipe(), step=step)
     if out is not None:
         folder, _ = save.claim(Path(out))

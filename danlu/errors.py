@@ -12,7 +12,9 @@ exits with `exit_code`; from Python it is an ordinary exception.
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
 
 
 class DanluError(Exception):
@@ -29,8 +31,12 @@ class DanluError(Exception):
 
     def __init__(self, *, where: str, got: object, want: str, fix: str) -> None:
         self.where, self.got, self.want, self.fix = where, got, want, fix
-        shown = got if isinstance(got, str) else repr(got)
+        shown = got if isinstance(got, str) and got else repr(got)
         super().__init__(f"{where}: got {shown}; want {want}. Fix: {fix}{'' if fix.endswith('?') else '.'}")
+
+    def __reduce__(self) -> tuple[Callable[[], "DanluError"], tuple[()], dict[str, Any]]:
+        parts: dict[str, Any] = {"where": self.where, "got": self.got, "want": self.want, "fix": self.fix}
+        return partial(type(self), **parts), (), vars(self)  # so that it crosses from a worker process whole
 
 
 class RecipeError(DanluError):

@@ -35,6 +35,8 @@ class Part:
     head: ClassVar[str] = "name"  # the field that a bare string fills
 
     def __init__(self, *head: str, **given: Any) -> None:
+        if len(head) > 1 or (head and self.head in given):
+            raise TypeError(f"{type(self).__name__} takes one {self.head}, and everything else by keyword")
         if head:
             given[self.head] = head[0]
         for own in dataclasses.fields(self):

@@ -14,11 +14,11 @@ from typing import Any
 
 import msgspec
 
-from danlu import recipe as schema
 from danlu.errors import RecipeError, nearest
 from danlu.recipe import PARTS, Part, Recipe, Settled
 
 Tree = dict[str, Any]
+LISTS = ("init", "metrics")  # the parts of which a recipe has several
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Settled:
@@ -32,7 +32,7 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Settled:
         RecipeError: the file is missing or no TOML; a key, type or value is wrong.
     """
     try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+        tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
         raise RecipeError(
@@ -94,9 +94,33 @@ def settle(recipe: Recipe) -> tuple[Settled, dict[str, Any]]:
             value = {PARTS[name].head: origin(value)}
         elif isinstance(value, Part) and _holds_callable(value.options):
             objects[name] = value
+        if name in PARTS:
+            _check_kind(value, name)
         tree[name] = value
-    plain = msgspec.to_builtins(tree, enc_hook=_plain)
-    return from_tree({k: v for k, v in plain.items() if v is not None}), objects
+    plain = msgspec.to_builtins({k: v for k, v in tree.items() if v is not None}, enc_hook=_plain)
+    return from_tree({k: _storable(v, k) for k, v in plain.items()}), objects
+
+
+def _check_kind(value: Any, name: str) -> None:
+    """Refuse a part of another kind, whose fields would be taken for options."""
+    for part in value if isinstance(value, list | tuple) else [value]:
+        if isinstance(part, Part) and not isinstance(part, PARTS[name]):
+            want = f"danlu.{PARTS[name].__name__}"
+            raise RecipeError(where=name, got=f"danlu.{type(part).__name__}", want=want, fix=f"write {want}(...)")
+
+
+def _storable(value: Any, where: str) -> Any:
+    """Return a plain value in the types that TOML gives back, so that a written recipe is the one that ran."""
+    if isinstance(value, Mapping):
+        for key in value:
+            if not isinstance(key, str):
+                raise RecipeError(where=where, got=f"the key {key!r}", want="strings as keys", fix=f'write "{key}"')
+        return {key: _storable(item, f"{where}.{key}".replace(".options.", ".")) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_storable(item, f"{where}[{index}]") for index, item in enumerate(value)]
+    if value is None:
+        raise RecipeError(where=where, got=None, want="a value that TOML can hold", fix="leave it out")
+    return value
 
 
 def _holds_callable(value: Any) -> bool:
@@ -106,7 +130,9 @@ def _holds_callable(value: Any) -> bool:
 
 
 def _plain(thing: object) -> Any:
-    """Return an array or tensor as lists, anything else as where it came from."""
+    """Return an array or tensor as lists, a path as text, anything else as where it came from."""
+    if isinstance(thing, Path):
+        return str(thing)
     tolist = getattr(thing, "tolist", None)
     return tolist() if callable(tolist) else origin(thing)
 
@@ -142,7 +168,7 @@ def _shape(tree: Tree) -> Tree:
         value = tree.get(name)
         if isinstance(value, list):
             shaped[name] = [_shape_part(item, part) for item in value]
-        elif value is not None and not (value == "off" and name == "schedule"):
+        elif value is not None and name not in LISTS and not (value == "off" and name == "schedule"):
             shaped[name] = _shape_part(value, part)
     return shaped
 
@@ -150,7 +176,7 @@ def _shape(tree: Tree) -> Tree:
 def _shape_part(value: Any, part: type[Part]) -> Any:
     if isinstance(value, str):
         return {part.head: value}
-    if not isinstance(value, Mapping):
+    if not isinstance(value, Mapping) or not isinstance(value.get("options", {}), Mapping):
         return value
     own = {name for name in typing.get_type_hints(part, include_extras=True) if name != "head"}
     options = {**value.get("options", {}), **{k: v for k, v in value.items() if k not in own}}
@@ -226,6 +252,6 @@ def _describe(annotation: Any) -> str:
         return f"{_describe(base)} {' and '.join(bounds)}"
     if kind is list:
         return f"a list, each {_describe(typing.get_args(annotation)[0])}"
-    if isinstance(annotation, type) and annotation.__module__ == schema.__name__:
-        return f"a table [{annotation.__name__.lower()}] or a name"
+    if isinstance(annotation, type) and issubclass(annotation, Part | msgspec.Struct):
+        return "a name or a table" if issubclass(annotation, Part) else "a table"
     return _WORDS.get(kind or annotation, "another value")

@@ -1,61 +1,119 @@
 """The commands, their arguments and help. What they do is in the modules that each imports when it is called."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from typer.main import get_command
 
+from danlu.cli.text import say
+from danlu.errors import DanluError
+
+ABOUT = """Train PyTorch models: checked, recorded, repeatable.
+
+To begin, `danlu train digits`: a few seconds, and no download."""
+
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Train PyTorch models: checked, recorded, repeatable.",
+    invoke_without_command=True,
+    context_settings=SETTINGS,
+    help=ABOUT,
 )
-data_app = typer.Typer(no_args_is_help=True, help="Look at data sets, and fetch them.")
-runs_app = typer.Typer(invoke_without_command=True, help="List and compare runs.")
+runs_app = typer.Typer(invoke_without_command=True, help="List, show and compare runs.")
+data_app = typer.Typer(invoke_without_command=True, help="List data sets, look at them, fetch them.")
 recipes_app = typer.Typer(invoke_without_command=True, help="List and show the built-in recipes.")
-app.add_typer(data_app, name="data")
-app.add_typer(runs_app, name="runs")
-app.add_typer(recipes_app, name="recipes")
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a built-in recipe's name, or a .toml file")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
-Overrides = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="change a recipe key")]
-At = Annotated[str, typer.Option(help="which checkpoint: best, last, or an update's number")]
-On = Annotated[str, typer.Option(help="which set: train, valid, test, or another validation set's name")]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="a data set's name; `danlu data` lists them")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="a recipe key, as optim.lr=0.05; repeatable"),
+]
+At = Annotated[str, typer.Option(metavar="WHICH", help="the weights: best, last, or an update's number")]
+On = Annotated[str, typer.Option(metavar="SET", help="train, test, or a validation set's name; test if there is one")]
+LimitBatches = Annotated[
+    int | None, typer.Option("--limit-batches", metavar="N", help="use only N batches of every set, to try it out")
+]
+
+
+def call(arguments: Sequence[str]) -> int:
+    """Call the command that the arguments name; return its exit code.
+
+    Raises:
+        DanluError: the command was given something wrong.
+    """
+    usage_error = typer.BadParameter.__bases__[0]  # typer gives its base class no public name
+    try:
+        with get_command(app).make_context("danlu", list(arguments)) as context:
+            context.command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    except usage_error as error:  # type: ignore[misc]
+        said = error.format_message()
+        said = said if said.endswith((".", "?")) else f"{said}."
+        say(f"{said} Fix: see {error.ctx.command_path if error.ctx is not None else 'danlu'} --help.")
+        return DanluError.exit_code
+    return 0
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from danlu import __version__
+
+        print(f"danlu {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def danlu(
+    context: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Print the help where no command is named."""
+    if context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
 def train(
     recipe: RecipeName,
     set_: Overrides = None,
-    out: Annotated[Path | None, typer.Option(help="run folder; by default runs/<recipe>, numbered if taken")] = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="run folder; else runs/RECIPE, numbered where that is taken")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="move a run that lies in --out aside")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="show no progress")] = False,
-    limit_batches: Annotated[int | None, typer.Option(help="use only so many batches of every set")] = None,
-    overfit_one_batch: Annotated[bool, typer.Option("--overfit-one-batch", help="train on one batch alone")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the run's folder")] = False,
+    limit_batches: LimitBatches = None,
+    overfit_one_batch: Annotated[
+        bool, typer.Option("--overfit-one-batch", help="learn one batch by heart, to see that it can learn")
+    ] = False,
 ) -> None:
-    """Train a recipe."""
+    """Train a recipe, and leave a record of the run."""
     from danlu.cli.training import train as call
 
-    overrides = list(set_ or [])
-    overrides += [] if limit_batches is None else [f"limit_batches={limit_batches}"]
+    overrides = _overrides(set_, limit_batches)
     overrides += ["overfit_one_batch=true"] if overfit_one_batch else []
     call(recipe, overrides, out, force=force, quiet=quiet)
 
 
 @app.command()
-def check(recipe: RecipeName, set_: Overrides = None) -> None:
-    """Check a recipe: every layer's shape, parameters and work, and one batch of every set through the loss."""
+def check(recipe: RecipeName, set_: Overrides = None, limit_batches: LimitBatches = None) -> None:
+    """Check a recipe without training it, layer by layer."""
     from danlu.cli.training import check as call
 
-    call(recipe, list(set_ or []))
+    call(recipe, _overrides(set_, limit_batches))
 
 
 @app.command(name="eval")
 def evaluate(run: RunFolder, on: On = "", at: At = "best") -> None:
-    """Evaluate a run's weights on one of its sets; by default the test set, else the validation set."""
+    """Measure a run's weights on one of its sets."""
     from danlu.cli.results import evaluate as call
 
     call(run, on, at)
@@ -67,13 +125,64 @@ def predict(
     source: Annotated[Path | None, typer.Argument(metavar="INPUT", help="a picture, or an .npy file of inputs")] = None,
     on: On = "",
     at: At = "best",
-    count: Annotated[int, typer.Option(help="samples shown, from the set's first on", min=1)] = 10,
-    picture: Annotated[Path | None, typer.Option(help="also draw the inputs with their predictions (PNG)")] = None,
+    count: Annotated[int, typer.Option(metavar="N", help="how many samples of the set, from its first on", min=1)] = 10,
+    picture: Annotated[
+        Path | None, typer.Option(metavar="PNG", help="also draw the inputs with what was predicted")
+    ] = None,
 ) -> None:
-    """Print a table of probabilities (or values) for samples of a set, a picture, or an array."""
+    """Predict samples of a set, a picture, or an array of inputs."""
     from danlu.cli.results import predict as call
 
     call(run, source, on=on, at=at, count=count, picture=picture)
+
+
+app.add_typer(runs_app, name="runs")
+app.add_typer(data_app, name="data")
+app.add_typer(recipes_app, name="recipes")
+
+
+@runs_app.callback()
+def runs(context: typer.Context) -> None:
+    """List the runs in ./runs."""
+    if context.invoked_subcommand is None:
+        from danlu.cli.runs import list_all as call
+
+        call(None)
+
+
+@runs_app.command("list")
+def runs_list(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="the folder that holds runs")] = Path("runs"),
+) -> None:
+    """List the runs in a folder."""
+    from danlu.cli.runs import list_all as call
+
+    call(folder)
+
+
+@runs_app.command("show")
+def runs_show(run: RunFolder) -> None:
+    """Show how a run went: figures, recipe, events."""
+    from danlu.cli.runs import show as call
+
+    call(run)
+
+
+@runs_app.command("compare")
+def runs_compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="two runs' folders or more")],
+) -> None:
+    """Set runs side by side, and what their recipes differ in."""
+    from danlu.cli.runs import compare as call
+
+    call(runs)
+
+
+@data_app.callback()
+def data(context: typer.Context) -> None:
+    """List the data sets that danlu knows by name."""
+    if context.invoked_subcommand is None:
+        data_list()
 
 
 @data_app.command("list")
@@ -85,15 +194,15 @@ def data_list() -> None:
 
 
 @data_app.command("info")
-def data_info(name: str) -> None:
-    """Show a data set's shapes, dtypes, classes and size."""
+def data_info(name: DataName) -> None:
+    """Show a data set's sizes, shapes and classes."""
     from danlu.cli.catalogue import data_info as call
 
     call(name)
 
 
 @data_app.command("fetch")
-def data_fetch(name: str) -> None:
+def data_fetch(name: DataName) -> None:
     """Find a data set on this machine, or download and verify it."""
     from danlu.cli.catalogue import data_fetch as call
 
@@ -101,16 +210,14 @@ def data_fetch(name: str) -> None:
 
 
 @recipes_app.callback()
-def recipes_list(context: typer.Context) -> None:
+def recipes(context: typer.Context) -> None:
     """List the built-in recipes."""
     if context.invoked_subcommand is None:
-        from danlu.cli.catalogue import recipes_list as call
-
-        call()
+        recipes_list()
 
 
 @recipes_app.command("list")
-def recipes_list_again() -> None:
+def recipes_list() -> None:
     """List the built-in recipes."""
     from danlu.cli.catalogue import recipes_list as call
 
@@ -119,32 +226,11 @@ def recipes_list_again() -> None:
 
 @recipes_app.command("show")
 def recipes_show(recipe: RecipeName, set_: Overrides = None) -> None:
-    """Print a recipe with every default written out."""
+    """Print a recipe whole, as a file to begin with."""
     from danlu.cli.catalogue import recipes_show as call
 
-    call(recipe, list(set_ or []))
+    call(recipe, _overrides(set_))
 
 
-@runs_app.callback()
-def runs_list(context: typer.Context) -> None:
-    """List the runs in ./runs."""
-    if context.invoked_subcommand is None:
-        from danlu.cli.results import runs_list as call
-
-        call(Path("runs"))
-
-
-@runs_app.command("list")
-def runs_list_in(folder: Annotated[Path, typer.Argument(help="the folder that holds runs")] = Path("runs")) -> None:
-    """List the runs in a folder."""
-    from danlu.cli.results import runs_list as call
-
-    call(folder)
-
-
-@runs_app.command("compare")
-def runs_compare(runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="two runs or more")]) -> None:
-    """Compare runs: figures side by side, and the recipe keys in which they differ."""
-    from danlu.cli.results import runs_compare as call
-
-    call(runs)
+def _overrides(given: list[str] | None, limit_batches: int | None = None) -> list[str]:
+    return [*(given or []), *([] if limit_batches is None else [f"limit_batches={limit_batches}"])]

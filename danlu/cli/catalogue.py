@@ -1,52 +1,62 @@
 """`danlu data` and `danlu recipes`."""
 
-from rich.console import Console
-from rich.table import Table
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 from danlu import recipes
+from danlu.cli.text import bytes_of, table
+from danlu.errors import RecipeError
 from danlu.recipe_text import read, write
 
 
-def table(*columns: str) -> Table:
-    """Return a plain table with these column titles."""
-    made = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in columns:
-        made.add_column(column, overflow="fold")
-    return made
+def find_recipe(name: str) -> Path:
+    """Return the path of a built-in recipe or of a recipe file.
+
+    Raises:
+        RecipeError: there is neither; where a recipe lies close by, the fix names it.
+    """
+    path = Path(name)
+    near = path / "recipe.toml" if path.is_dir() else Path(f"{name}.toml")
+    if name in recipes.names() or path.is_file() or not near.is_file():
+        return recipes.find(name)
+    got = "a folder" if path.is_dir() else "no recipe of this name"
+    raise RecipeError(
+        where=name, got=got, want="a built-in recipe's name, or a .toml file", fix=f"did you mean {near}?"
+    )
 
 
 def recipes_list() -> None:
     """Print names and what each is about."""
-    shown = table("recipe", "about")
-    for name in recipes.names():
-        shown.add_row(name, recipes.about(name))
-    Console(highlight=False).print(shown, markup=False)
+    rows = [(name, recipes.about(name)) for name in recipes.names()]
+    print(table(rows, head=("recipe", "about"), wrap=True))
 
 
 def recipes_show(name: str, overrides: list[str]) -> None:
     """Print a recipe as TOML, every default written out."""
-    print(write(read(recipes.find(name), overrides)), end="")
+    print(write(read(find_recipe(name), overrides)), end="")
 
 
 def data_list() -> None:
     """Print the names of the data sets and what each is."""
     from danlu import data
 
-    shown = table("data set", "about")
-    for name, about in data.names().items():
-        shown.add_row(name, about)
-    Console(highlight=False).print(shown, markup=False)
+    print(table(list(data.names().items()), head=("data set", "about"), wrap=True))
 
 
 def data_info(name: str) -> None:
     """Print what a data set holds."""
     from danlu import data
 
-    shown = table("", "")
-    shown.show_header = False
-    for key, value in data.info(name).items():
-        shown.add_row(key, str(value))
-    Console(highlight=False).print(shown, markup=False)
+    info = data.info(name)
+    print(f"{name}: {info['line']}\n")
+    rows = [(column, str(tuple(form["shape"])), form["dtype"]) for column, form in info["columns"].items()]
+    print(table(rows, head=("column", "shape of a sample", "type")))
+    print()
+    print(_sets(info))
+    print()
+    origin = [("memory", bytes_of(info["bytes"])), ("found", info["found"]), ("about", info["about"])]
+    print(table(origin, wrap=True))
 
 
 def data_fetch(name: str) -> None:
@@ -54,3 +64,20 @@ def data_fetch(name: str) -> None:
     from danlu import data
 
     print(data.fetch(name))
+
+
+def _sets(info: Mapping[str, Any]) -> str:
+    """Return a table with a row for each class and a column for each set, or the sets' sizes alone."""
+    sizes: dict[str, int] = info["samples"]
+    counts: dict[str, dict[str, int] | None] = info["class_counts"]
+    total = ("all", *(f"{size:,}" for size in sizes.values()))
+    right = range(1, len(sizes) + 1)
+    if any(count is None for count in counts.values()):
+        return table([("samples", *total[1:])], head=("", *sizes), right=right)
+    numbers = list(dict.fromkeys(number for count in counts.values() for number in count or ()))
+    names = dict(enumerate(info["classes"]))
+    rows = [
+        (names.get(int(number), number), *(f"{(counts[part] or {}).get(number, 0):,}" for part in sizes))
+        for number in numbers
+    ]
+    return table([*rows, total], head=("class", *sizes), right=right)

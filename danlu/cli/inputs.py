@@ -1,5 +1,6 @@
 """What `danlu predict` reads from a file, and the picture it draws."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from danlu.track import grid
 Array = npt.NDArray[Any]
 
 
-def read_inputs(path: Path, like: Source) -> Arrays:
-    """Return a picture or an .npy file as inputs that are scaled like the training data.
+def read_inputs(path: Path, like: Source) -> tuple[Arrays, list[str]]:
+    """Return a picture or an .npy file as inputs that are scaled like the training data, and what to tell of them.
 
     Raises:
         DataError: the file is missing or neither; the training data are no pictures.
@@ -23,18 +24,34 @@ def read_inputs(path: Path, like: Source) -> Arrays:
         want = "a run whose data are arrays"
         raise DataError(where=str(path), got="a run on a Dataset", want=want, fix="call danlu.predict from Python")
     if not path.is_file():
-        raise DataError(where=str(path), got="no file", want="a picture or an .npy file", fix="check the path")
-    if path.suffix == ".npy":
-        try:
-            return like.like(np.load(path, allow_pickle=False))
-        except (ValueError, OSError) as error:
-            raise DataError(where=str(path), got=str(error), want="an .npy file", fix="save it with np.save") from None
-    return like.like(_picture(path, like)[None])
+        got = "a folder" if path.is_dir() else "no file"
+        raise DataError(where=str(path), got=got, want="a picture or an .npy file", fix="check the path")
+    if path.suffix != ".npy":
+        return like.like(_picture(path, like)[None]), []
+    try:
+        array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        got = "no plain array" if "pickle" in str(error) else str(error)  # NumPy's advice is to unpickle it
+        want, fix = "an .npy file of numbers", "save it with np.save"
+        raise DataError(where=str(path), got=got, want=want, fix=fix) from None
+    return like.like(array), _units(path, array, like)
+
+
+def _units(path: Path, array: Array, like: Arrays) -> list[str]:
+    """Tell of fractions where the training data are whole numbers: they are scaled as those are."""
+    stored = next(iter(like.stored().values()))
+    if stored.is_floating_point() or array.dtype.kind != "f":
+        return []
+    given, known = f"{array.dtype} from {array.min():g} to {array.max():g}", f"{stored.dtype} from {stored.min():g}"
+    return [
+        f"note: {path} holds {given}; the training inputs are {known.removeprefix('torch.')} to {stored.max():g}, "
+        "and the file is read in their units"
+    ]
 
 
 def _picture(path: Path, like: Arrays) -> Array:
     """Return a picture file as one input, (C, H, W), in the size and channels of the training data."""
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
     stored = next(iter(like.stored().values()))
     if stored.ndim != 4 or stored.shape[1] not in (1, 3):
@@ -44,29 +61,30 @@ def _picture(path: Path, like: Arrays) -> Array:
     try:
         with Image.open(path) as image:
             small = image.convert("L" if channels == 1 else "RGB").resize((width, height))
-    except (UnidentifiedImageError, OSError) as error:
-        raise DataError(
-            where=str(path), got=str(error), want="a picture or an .npy file", fix="check the file"
-        ) from None
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        want, fix = "a picture or an .npy file", "check the file"
+        raise DataError(where=str(path), got=str(error), want=want, fix=fix) from None
     pixels = np.asarray(small).reshape(height, width, channels).transpose(2, 0, 1)
     top = float(stored.max()) if stored.numel() else 255.0
     return (pixels.astype(np.float64) * (top / 255.0)).astype(stored.numpy().dtype)
 
 
-def draw(path: Path, inputs: Source, predicted: Array, truth: Array | None, classes: tuple[str, ...]) -> None:
-    """Draw picture inputs in a grid, each with its likeliest class, its probability and whether that is right."""
+def draw(path: Path, inputs: Source, captions: Sequence[str], good: Sequence[bool] | None) -> None:
+    """Draw picture inputs in a grid, each with what was predicted and whether that is right.
+
+    Raises:
+        DataError: the inputs are no pictures, or the path cannot be written to.
+    """
     stored = next(iter(inputs.stored().values())) if isinstance(inputs, Arrays) else None
     if stored is None or stored.ndim != 4 or stored.shape[1] not in (1, 3):
         raise DataError(
-            where="--picture", got="inputs that are no pictures", want="a run on pictures", fix="leave it out"
+            where="--picture", got="inputs that are no pictures", want="a run on pictures", fix="leave --picture out"
         )
     pixels = stored.numpy().transpose(0, 2, 3, 1).astype(np.float64)
-    top = pixels.max() if pixels.max() > 0 else 1.0
-    said = predicted.argmax(axis=1)
-    names = [classes[index] if index < len(classes) else str(index) for index in said]
-    captions = [f"{name} {row.max():.0%}" for name, row in zip(names, predicted, strict=True)]
-    good = None if truth is None else [bool(s == t) for s, t in zip(said, truth, strict=True)]
+    low, high = min(0.0, pixels.min()), pixels.max()
+    shown = np.round((pixels - low) / (high - low if high > low else 1.0) * 255).astype(np.uint8)
     try:
-        grid(np.round(pixels / top * 255).astype(np.uint8), captions, good).save(path)
+        grid(shown, captions, good).save(path)
     except (OSError, ValueError) as error:
-        raise DataError(where=str(path), got=str(error), want="a .png path", fix="choose another path") from None
+        got = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise DataError(where=str(path), got=got, want="a .png path", fix="choose another path") from None

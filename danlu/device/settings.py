@@ -25,6 +25,7 @@ def exact(*, deterministic: bool, threads: int) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark,
         torch.get_num_threads(),
+        torch.get_float32_matmul_precision(),
     )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA when it starts
     try:
@@ -33,12 +34,14 @@ def exact(*, deterministic: bool, threads: int) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
         torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision("highest")
         yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.utils.deterministic.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before[3]
         torch.set_num_threads(before[4])
+        torch.set_float32_matmul_precision(before[5])
 
 
 @contextlib.contextmanager

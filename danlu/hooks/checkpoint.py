@@ -1,6 +1,7 @@
 """Checkpoints: the best weights so far, and the state at the end."""
 
 import shutil
+from pathlib import Path
 from typing import Any, final
 
 from danlu import save
@@ -18,24 +19,17 @@ class Checkpoint(Hook):
     def __init__(self) -> None:
         self._best: int | None = None
 
-    def on_eval_end(self, training: Training, figures: dict[str, Any]) -> None:
-        """Write the best so far, then remove the one it replaces."""
-        if training.folder is None or not training.improved or training.monitor not in figures:
-            return
-        before, self._best = self._best, training.state.updates_done
-        self._write(training)
-        if before is not None and before != self._best:
-            shutil.rmtree(save.folder(training.folder, before))
-
     def on_checkpoint(self, training: Training) -> None:
-        """Write the state as it stands."""
-        if training.folder is not None and self._best != training.state.updates_done:
-            self._write(training)
-
-    def _write(self, training: Training) -> None:
-        tensors, values = training.state.state_dict()
-        assert training.folder is not None
-        save.write(save.folder(training.folder, training.state.updates_done), tensors, values, overwrite=True)
+        """Write the state as it stands; where it is the best so far, remove the one it replaces."""
+        state, before = training.state, self._best
+        if training.folder is None or before == state.updates_done:
+            return
+        if state.best is not None and state.best["step"] == state.updates_done:
+            self._best = state.updates_done
+        tensors, values = state.state_dict()
+        save.write(save.folder(training.folder, state.updates_done), tensors, values, overwrite=True)
+        if before is not None and before != self._best:
+            _remove(save.folder(training.folder, before))
 
     def state(self) -> dict[str, Any]:
         """Return which checkpoint is the best one."""
@@ -44,3 +38,9 @@ class Checkpoint(Hook):
     def load(self, state: dict[str, Any]) -> None:
         """Take it back."""
         self._best = state.get("best")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a checkpoint; one that is half removed has no checkpoint's name."""
+    trash = folder.rename(folder.with_name(f".trash-{folder.name}"))
+    shutil.rmtree(trash)

@@ -16,7 +16,7 @@ class StopEarly(Hook):
     def on_eval_end(self, training: Training, figures: dict[str, Any]) -> Stop | None:
         """Stop when patience is used up."""
         state = training.state
-        if training.monitor not in figures or state.evaluations_since_best < self._patience:
+        if "train/loss" not in figures or state.evaluations_since_best < self._patience:
             return None
         if state.best is None:
             return Stop(f"{training.monitor} has been no number for {self._patience} evaluations")

@@ -24,7 +24,8 @@ class Interrupt(Hook):
     def on_fit_start(self, training: Training) -> None:
         """Take SIGINT over."""
         self._asked = False
-        if threading.current_thread() is threading.main_thread():
+        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as under nohup: the caller wants no Ctrl-C
+        if threading.current_thread() is threading.main_thread() and not ignored:
             self._before = signal.signal(signal.SIGINT, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

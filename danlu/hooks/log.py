@@ -6,6 +6,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from danlu.device import kept_generators
 from danlu.recipe_text import write
 from danlu.track import TensorBoard
 from danlu.train.hook import Hook
@@ -38,8 +39,9 @@ class Log(Hook):
             return
         self._board = TensorBoard(training.folder / "tensorboard")
         self._board.text("recipe", "    " + write(training.recipe).replace("\n", "\n    "))
-        self._draw_graph(training)
-        self._draw_inputs(training)
+        with kept_generators():  # a ready DataLoader draws from them
+            self._draw_graph(training)
+            self._draw_inputs(training)
 
     def on_step_end(self, training: Training, result: Result) -> None:
         """Write the mean loss since the last such row, when it is time for one."""
@@ -56,10 +58,10 @@ class Log(Hook):
         """Write every figure; what is no single number is kept as a document."""
         step = training.state.updates_done
         rows = {name: value for name, value in figures.items() if isinstance(value, float | int)}
-        for name in figures.keys() - rows.keys():
+        for name in [name for name in figures if name not in rows]:
             training.store.document(step, name, figures[name])
-        if training.monitor in figures:  # a training figure starts new sums
-            self._read = np.zeros(2)
+        if "train/loss" in figures:  # the training sums have started anew; what no row has shown yet goes on
+            self._read = self._read - training.sums_closed[:2]
             rows |= {"epoch": training.epochs_done, "lr": training.learner.lr()}
         self._rows(training, rows)
         training.store.timing(step, {"seconds": training.seconds})
@@ -79,7 +81,8 @@ class Log(Hook):
         training.store.flush()
         if self._board is not None:
             if error is None and training.figures:
-                self._draw_inputs(training)
+                with kept_generators():
+                    self._draw_inputs(training)
             self._board.close()
             self._board = None
 
@@ -102,7 +105,7 @@ class Log(Hook):
         try:
             training.learner.draw_graph(training.folder / "tensorboard" / "graph", training.train.batch(0, 0))
         except Exception as error:  # a model that cannot be traced trains all the same
-            training.store.event(0, "notice", f"no graph: {type(error).__name__}: {str(error).splitlines()[0]}")
+            training.store.event(0, "notice", f"no graph: {_line(error)}")
 
     def _draw_inputs(self, training: Training) -> None:
         """Draw the first pictures of the first validation set with what the model says of them."""
@@ -111,16 +114,31 @@ class Log(Hook):
         pixels = pictures(training, batch)
         if pixels is None or self._board is None:
             return
-        with training.learner.evaluating():
-            predicted = training.learner.predict(batch)[:PICTURES]
-        captions, good = None, None
-        if predicted.ndim == 2 and predicted.shape[1] > 1 and batch[1] is not None:
+        step, captions, good = training.state.updates_done, None, None
+        try:
+            said = _classes(training, batch)
+        except Exception as error:  # an own step may call its model in ways that nobody else knows
+            said = None
+            training.store.event(step, "notice", f"pictures without predictions: {_line(error)}")
+        if said is not None:
             truth = training.learner.array(batch[1])[:PICTURES]
-            said = predicted.argmax(axis=1)
             good = [bool(s == t) for s, t in zip(said, truth, strict=True)]
             captions = [_caption(training.data.classes, int(s), int(t)) for s, t in zip(said, truth, strict=True)]
-        step = training.state.updates_done
         self._board.images(step, "inputs with predictions", pixels, captions=captions, good=good)
+
+
+def _line(error: Exception) -> str:
+    return f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}"
+
+
+def _classes(training: Training, batch: Batch) -> npt.NDArray[np.int64] | None:
+    """Return the class that the model names for each picture, or None where the targets are no classes."""
+    target = batch[1]
+    if target is None or len(target.shape) != 1:
+        return None
+    with training.learner.evaluating():
+        predicted = training.learner.predict(batch)[:PICTURES]
+    return predicted.argmax(axis=1) if predicted.ndim == 2 and predicted.shape[1] > 1 else None
 
 
 def pictures(training: Training, batch: Batch) -> npt.NDArray[np.uint8] | None:

@@ -1,9 +1,11 @@
-"""Progress: one calm live block in a terminal, plain lines elsewhere."""
+"""Progress: one calm live block in a terminal, a plain table elsewhere."""
 
+import contextlib
 import math
+import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
 from danlu.train.hook import Hook
@@ -16,11 +18,14 @@ if TYPE_CHECKING:
 
 REFRESH_S = 0.2
 RATE_WINDOW_S = 5.0
+HEAD_EVERY = 40  # rows of the plain table, so that its head is never far
+BAR_WIDTH = 40
 
 
 def progress() -> Hook:
-    """Return the live block where standard output is a terminal, else plain lines."""
-    return LiveProgress() if sys.stdout.isatty() else PlainProgress()
+    """Return the live block where standard output is a terminal that can redraw, else the plain table."""
+    can_redraw = sys.stdout is not None and sys.stdout.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return LiveProgress() if can_redraw else PlainProgress()
 
 
 class Pace:
@@ -54,36 +59,68 @@ class Pace:
 
 @final
 class PlainProgress(Hook):
-    """A line at the start, one per evaluation, one at the end: for logs and pipes."""
+    """What is about to be trained, a row for each evaluation, and how it ended: for logs and pipes.
+
+    A reader that leaves, as `head` does, does not end the run.
+    """
 
     def __init__(self) -> None:
         self._pace = Pace()
+        self._head: list[str] = []
+        self._rows = 0
 
     def on_fit_start(self, training: Training) -> None:
         """Say what is about to happen."""
         self._pace.mark(training)
-        for line in opening(training):
-            print(line, flush=True)
+        say(opening(training))
 
     def on_eval_end(self, training: Training, figures: dict[str, Any]) -> None:
-        """Print the newest figures."""
+        """Print the newest figures as a row, under a head that names them."""
         self._pace.mark(training)
-        shown = "  ".join(f"{name} {number(value)}" for name, value in numbers(figures))
-        if training.monitor not in figures:
-            print(f"test: {shown}", flush=True)
+        if "train/loss" not in figures:
+            say(["", tested(training, figures)])
             return
-        better = "  best so far" if training.improved else ""
-        print(f"{where(training)}  {shown}  {speed(self._pace, training)}{better}", flush=True)
+        shown = dict(numbers(figures))
+        by_update = training.recipe.validate_per == "update"
+        widths = {name: max(8, len(name.partition("/")[2])) for name in shown}
+        total = training.updates_total
+        first = max(9, len(_of(total, total))) if by_update and total else 9
+        head = _head("update" if by_update else "epoch", first, widths)
+        if head != self._head or self._rows % HEAD_EVERY == 0:
+            self._head, self._rows = head, 0
+            say(["", *head])
+        self._rows += 1
+        at = _of(training.state.updates_done, total) if by_update else _epochs(training)
+        cells = [f"{number(value):>{widths[name]}}" for name, value in shown.items()]
+        left_s = self._pace.left_s(training)
+        left = "" if math.isnan(left_s) or share(training) == 1 else clock(left_s)
+        say(["  ".join([f"{at:>{first}}", *cells, f"{left:>7}", "best" if training.improved else ""]).rstrip()])
 
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
         """Say how it ended."""
-        for line in closing(training, error):
-            print(line, flush=True)
+        say(["", *closing(training, error)])
+
+
+def _head(unit: str, first: int, widths: dict[str, int]) -> list[str]:
+    """Return two lines: the sets, each over its first quantity, and the quantities."""
+    above, below, last = " " * first, f"{unit:>{first}}", ""
+    for name, width in widths.items():
+        group, _, quantity = name.partition("/")
+        above += "  " + f"{group if group != last else '':>{width}}"
+        below += "  " + f"{quantity:>{width}}"
+        last = group
+    return [above.rstrip(), f"{below}  {'left':>7}"]
+
+
+def say(lines: Iterable[str]) -> None:
+    """Print lines at once; where nobody can read them the run goes on, as its record is in the folder."""
+    with contextlib.suppress(OSError):
+        print("\n".join(lines), flush=True)
 
 
 @final
 class LiveProgress(Hook):
-    """One block that is redrawn in place a few times a second."""
+    """One block that is redrawn in place a few times a second, and left standing at the end."""
 
     def __init__(self) -> None:
         self._pace = Pace()
@@ -92,12 +129,13 @@ class LiveProgress(Hook):
 
     def on_fit_start(self, training: Training) -> None:
         """Start the block."""
+        from rich.console import Console
         from rich.live import Live
 
         self._pace.mark(training)
-        for line in opening(training):
-            print(line, flush=True)
-        self._live = Live(self._block(training), auto_refresh=False, transient=False)
+        say([*opening(training), ""])
+        console = Console(highlight=False)
+        self._live = Live(block(training, self._pace), console=console, auto_refresh=False, vertical_overflow="crop")
         self._live.start(refresh=True)
 
     def on_step_end(self, training: Training, result: Result) -> None:
@@ -108,70 +146,81 @@ class LiveProgress(Hook):
             self._draw(training)
 
     def on_eval_end(self, training: Training, figures: dict[str, Any]) -> None:
-        """Redraw with the newest figures."""
-        self._draw(training)
+        """Redraw with the newest figures, when it is time to; those of the end at once, before slower hooks end."""
+        if time.monotonic() - self._drawn_s >= REFRESH_S or share(training) == 1:
+            self._draw(training)
 
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
         """Leave the last block standing, and say how it ended."""
         if self._live is not None:
-            self._draw(training)
+            self._live.update(block(training, None), refresh=True)
             self._live.stop()
             self._live = None
-        for line in closing(training, error):
-            print(line, flush=True)
+        test = {name: value for name, value in training.figures.items() if name.startswith("test/")}
+        say(["", *([tested(training, test)] if test else []), *closing(training, error)])
 
     def _draw(self, training: Training) -> None:
         self._pace.mark(training)
         if self._live is not None:
-            self._live.update(self._block(training), refresh=True)
+            self._live.update(block(training, self._pace), refresh=True)
 
-    def _block(self, training: Training) -> "RenderableType":
-        from rich.console import Group
-        from rich.progress_bar import ProgressBar
-        from rich.table import Table
 
-        head = Table.grid(padding=(0, 2))
-        total = training.updates_total
-        bar = ProgressBar(total=total or 1, completed=training.state.updates_done if total else 0, width=24)
-        head.add_row(bar, where(training), speed(self._pace, training))
-        return Group(head, _figures_table(training))
+def block(training: Training, pace: Pace | None) -> "RenderableType":
+    """Return the live block: how far, how fast, the newest figures, and the best so far. No line of it wraps.
+
+    Args:
+        training: what is shown.
+        pace: None at the end, where the closing lines say how fast it was and what was best.
+    """
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    done, left_s = share(training), math.nan if pace is None else pace.left_s(training)
+    head = Table.grid(padding=(0, 2))
+    head.add_column(max_width=BAR_WIDTH, ratio=1)
+    for _ in range(2):
+        head.add_column(no_wrap=True, justify="right")
+    left = "" if math.isnan(left_s) or done >= 1 else f"{clock(left_s)} left"
+    head.add_row(ProgressBar(total=1.0, completed=done, width=BAR_WIDTH), f"{done:4.0%}", left)
+    below = [] if pace is None else [best_line(training)]
+    first, *last = (Text(line, no_wrap=True, overflow="ellipsis") for line in [where(training, pace), *below])
+    return Group(head, first, Text(""), _figures_table(training), *last)
 
 
 def _figures_table(training: Training) -> "RenderableType":
-    """Return a row for each quantity, a column for each set."""
+    """Return a row for each quantity, a column for each set that is measured again and again."""
     from rich.table import Table
     from rich.text import Text
 
     rows: dict[str, dict[str, float]] = {}
     for name, value in numbers(training.figures):
         group, _, quantity = name.partition("/")
-        rows.setdefault(quantity, {})[group] = value
+        if group != "test":
+            rows.setdefault(quantity, {})[group] = value
     groups = list(dict.fromkeys(group for row in rows.values() for group in row))
     table = Table.grid(padding=(0, 3))
-    table.add_row("", *(Text(group, style="dim", justify="right") for group in groups))
+    table.add_column(no_wrap=True, overflow="ellipsis", style="dim")
+    for _ in groups:
+        table.add_column(no_wrap=True, overflow="ellipsis", justify="right", min_width=6)
+    table.add_row("", *(Text(group, style="dim") for group in groups))
     for quantity, row in rows.items():
-        cells = [Text(number(row[group]) if group in row else "", justify="right") for group in groups]
-        table.add_row(Text(quantity, style="dim"), *cells, Text(_best_note(training, quantity), style="green"))
-    return table
-
-
-def _best_note(training: Training, quantity: str) -> str:
-    best = training.state.best
-    if best is None or best["metric"].partition("/")[2] != quantity:
-        return ""
-    return f"best {best['metric'].partition('/')[0]} {number(best['value'])} at update {best['step']:,}"
+        table.add_row(quantity, *(number(row[group]) if group in row else "" for group in groups))
+    return table if rows else Text("no figures yet: the first evaluation is to come", style="dim")
 
 
 def opening(training: Training) -> list[str]:
     """Return the lines that say what is about to be trained on what."""
-    data = training.data
-    sizes = [f"{len(data.train):,} train"]
-    sizes += [f"{len(source):,} {name}" for name, source in data.valid.items()]
-    sizes += [f"{len(data.test):,} test"] if data.test is not None else []
+    data, plan = training.data, training.plan
+    sets = ", ".join(f"{len(source):,} {name}" for name, source in data.sets().items())
     parameters = sum(array.size for array in training.learner.parameters().values())
-    plan = f"{training.plan.device}, {training.plan.precision}, {training.plan.threads} threads"
-    name = data.name or "data"
-    lines = [f"{name}: {', '.join(sizes)} samples · {parameters:,} parameters · {plan}"]
+    threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
+    lines = [
+        f"{data.name or 'data'}: {sets} samples",
+        f"model: {parameters:,} parameters, on {plan.device}, {plan.precision}, {threads}",
+    ]
+    lines += [] if training.limit is None else [f"only {training.limit:,} batches of every set, as limit_batches says"]
     return lines + [f"note: {notice}" for notice in training.notices]
 
 
@@ -179,42 +228,67 @@ def closing(training: Training, error: BaseException | None) -> list[str]:
     """Return the lines that say how it ended, what was best and where the record lies."""
     state, lines = training.state, []
     if error is not None:
-        lines.append(f"failed in update {state.updates_done}: {type(error).__name__}")
+        lines.append(f"failed in update {state.updates_done:,}: {type(error).__name__}")
     elif training.stop is not None:
         rate = state.samples_seen / training.seconds if training.seconds else math.nan
-        lines.append(f"{training.stop.reason} · {clock(training.seconds)} · {rate:,.0f} samples/s")
-    if state.best is not None:
-        best = state.best
-        lines.append(f"best {best['metric']} {number(best['value'])} at update {best['step']:,}")
-    if training.folder is not None:
-        lines.append(f"run: {training.folder}")
+        lines.append(f"{training.stop.reason}: {clock(training.seconds)}, {rate:,.0f} samples/s")
+    lines += [best_line(training)] if state.best is not None else []
+    lines += [f"run: {training.folder}"] if training.folder is not None else []
     return lines
 
 
-def numbers(figures: dict[str, Any]) -> Iterable[tuple[str, float]]:
+def best_line(training: Training) -> str:
+    """Say what the best evaluation so far was; empty before the first."""
+    best = training.state.best
+    return "" if best is None else f"best {best['metric']} {number(best['value'])} at update {best['step']:,}"
+
+
+def tested(training: Training, figures: dict[str, Any]) -> str:
+    """Say what the test set gave, and with which weights."""
+    weights = "best" if training.best_weights is not None else "last"
+    shown = ", ".join(f"{name.partition('/')[2]} {number(value)}" for name, value in numbers(figures))
+    return f"test, {weights} weights: {shown}"
+
+
+def numbers(figures: dict[str, Any]) -> Sequence[tuple[str, float]]:
     """Return the figures that are single numbers."""
     return [(name, value) for name, value in figures.items() if isinstance(value, float | int)]
 
 
-def where(training: Training) -> str:
-    """Say which epoch and update the run is at."""
+def share(training: Training) -> float:
+    """Return how much of the run is done, from 0 to 1, by the limit that is nearest."""
     recipe, total = training.recipe, training.updates_total
-    epochs = f"epoch {training.epochs_done:.4g}" + (f"/{recipe.epochs}" if recipe.epochs != "off" else "")
-    return f"{epochs}  update {training.state.updates_done:,}" + (f"/{total:,}" if total else "")
+    by_updates = training.state.updates_done / total if total else 0.0
+    by_time = 0.0 if recipe.minutes == "off" else training.seconds / (recipe.minutes * 60)
+    return min(1.0, max(by_updates, by_time))
 
 
-def speed(pace: Pace, training: Training) -> str:
-    """Say lr, samples per second and the time left."""
-    rate, left_s = pace.samples_per_s(), pace.left_s(training)
-    shown = [f"lr {training.learner.lr():.3g}"]
-    shown += [] if math.isnan(rate) else [f"{rate:,.0f} samples/s"]
-    shown += [] if math.isnan(left_s) else [f"{clock(left_s)} left"]
-    return "  ".join(shown)
+def where(training: Training, pace: Pace | None) -> str:
+    """Say which epoch and update the run is at, its lr and its speed."""
+    rate = math.nan if pace is None else pace.samples_per_s()
+    parts = [f"epoch {_epochs(training)}", f"update {_of(training.state.updates_done, training.updates_total)}"]
+    parts.append(f"lr {training.learner.lr():.3g}")
+    parts += [] if math.isnan(rate) else [f"{rate:,.0f} samples/s"]
+    return "   ".join(parts)
+
+
+def _epochs(training: Training) -> str:
+    """Return the epochs done, with one decimal while one is under way, and of how many."""
+    done, epochs = training.epochs_done, training.recipe.epochs
+    shown = f"{done:.0f}" if training.state.position == 0 else f"{done:.1f}"
+    return shown if epochs == "off" else f"{shown}/{epochs}"
+
+
+def _of(done: int, total: int | None) -> str:
+    return f"{done:,}" if total is None else f"{done:,}/{total:,}"
 
 
 def number(value: float) -> str:
-    """Write a figure with four digits that count."""
-    return f"{value:.4f}" if 1e-3 <= abs(value) < 10 or value == 0 else f"{value:.4g}"
+    """Write a figure with four digits that count; only very small and very large ones get an exponent."""
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-3 or not math.isfinite(value):
+        return f"{value:.4g}"
+    return f"{value:,.{4 if size < 10 else 2 if size < 100 else 1 if size < 1000 else 0}f}"
 
 
 def clock(seconds: float) -> str:

@@ -5,7 +5,7 @@ same bits. The list's order is the call order.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, final
 
@@ -53,7 +53,7 @@ class Hook:
         """An evaluation is done; `figures` holds "train/loss", "valid/loss", ... of this point."""
 
     def on_checkpoint(self, training: "Training") -> None:
-        """The state is whole and may be saved; what must be durable before it comes first."""
+        """The state is whole and may be saved, after a best evaluation and at the end of the run."""
 
     def on_fit_end(self, training: "Training", error: BaseException | None) -> None:
         """The run is over, by itself or by `error`."""
@@ -64,6 +64,16 @@ class Hook:
 
     def load(self, state: dict[str, Any]) -> None:
         """Take back what `state` returned."""
+
+
+def checked_hooks(hooks: Sequence[Hook]) -> list[Hook]:
+    """Return the hooks as a list; raise `TypeError` for what is none."""
+    if not isinstance(hooks, Sequence):
+        raise TypeError(f"hooks must be a list of danlu.Hook; got {type(hooks).__name__}")
+    for hook in hooks:
+        if not isinstance(hook, Hook):
+            raise TypeError(f"a hook must be a danlu.Hook; got {type(hook).__name__}")
+    return list(hooks)
 
 
 @final

@@ -25,8 +25,8 @@ class Result(NamedTuple):
     """One update or one evaluated batch, still on the device: reading `loss` waits for it.
 
     Fields:
-        loss: mean loss of the batch, 0-d tensor of the engine.
-        samples: how many samples it was.
+        loss: mean loss of the batch, 0-d tensor of the engine; of the last micro-batch where there are several.
+        samples: how many samples it was, all micro-batches together.
         outputs: what the model returned for the last micro-batch; None where an own step hides it.
     """
 
@@ -64,6 +64,10 @@ class Learner(ABC):
     @abstractmethod
     def check_targets(self, targets: Mapping[str, Array | None]) -> None:
         """Check all targets of every set, where they are known; after `check`. Raises DataError."""
+
+    @abstractmethod
+    def lone_sample_refused(self, batch: Batch) -> str | None:
+        """Return a layer that could not train on a batch of one sample, such as this batch's first, or None."""
 
     @abstractmethod
     def update(self, batches: Sequence[Batch], on_grads: Callable[[], None] | None) -> Result:

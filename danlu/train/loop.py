@@ -1,13 +1,15 @@
 """The loop: when things happen. What one update is stands in `step.py`, what watches stands in `hooks/`.
 
-At update N the order is: the update, its hooks, the evaluation and its hooks, the schedule, and whether to stop.
+At update N the order is: the update, its hooks, the evaluation and its hooks, the schedule, a checkpoint of what is
+the best so far, and whether to stop.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 from danlu import keyed
-from danlu.errors import TrainingError
-from danlu.train.hook import Hook, Stop
+from danlu.errors import TrainingError, unknown_name
+from danlu.train.hook import Hook, Stop, checked_hooks
 from danlu.train.learner import Figures, Result
 from danlu.train.training import Training
 
@@ -25,10 +27,10 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
     state, learner, seed = training.state, training.learner, training.recipe.seed
     calls = Calls(training, hooks)
     error: BaseException | None = None
-    training.begin()
     try:
         with learner.session():
             calls.fit_start()
+            training.begin()
             stop = training.finished()
             while stop is None:
                 for batches in training.micro_batches():
@@ -37,10 +39,14 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
                     state.advance(len(batches), result.samples, training.batches_per_epoch)
                     stop = calls.step_end(result)
                     ended = training.finished()
-                    if training.evaluation_due() or (ended and stop is None):
-                        stop = _evaluate(training, calls) or stop
+                    evaluated = training.evaluation_due() or (ended is not None and stop is None)
+                    if evaluated:
+                        wish = _evaluate(training, calls)
+                        stop = stop or wish
                     if learner.schedule_per == "update" or (learner.schedule_per == "epoch" and state.position == 0):
                         learner.step_schedule()
+                    if evaluated and training.improved:
+                        calls.checkpoint()
                     stop = stop or ended
                     yield result
                     if stop is not None:
@@ -50,12 +56,15 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
     except GeneratorExit:
         training.stop = Stop("the caller left the loop")
         raise
+    except KeyboardInterrupt:
+        training.stop = Stop("Ctrl-C, before the update was done", "interrupted")
+        raise
     except BaseException as raised:
         error = raised
         _note(raised, training)
         raise
     finally:
-        training.close()
+        training.end()
         calls.fit_end(error)
 
 
@@ -64,11 +73,8 @@ class Calls:
 
     def __init__(self, training: Training, hooks: Sequence[Hook]) -> None:
         self._training = training
-        self._hooks = list(hooks)
-        for hook in self._hooks:
-            if not isinstance(hook, Hook):
-                raise TypeError(f"a hook must be a danlu.Hook; got {type(hook).__name__}")
-        training.state.hooks = {f"{index}:{type(hook).__name__}": hook for index, hook in enumerate(hooks)}
+        self._hooks = checked_hooks(hooks)
+        training.state.hooks = {f"{index}:{type(hook).__name__}": hook for index, hook in enumerate(self._hooks)}
         self._step_end = self._listening("on_step_end")
         self._grads = self._listening("on_grads_ready")
         self.grads: Callable[[], None] | None = self._grads_ready if self._grads else None
@@ -78,47 +84,68 @@ class Calls:
 
     def _grads_ready(self) -> None:
         for hook in self._grads:
-            hook.on_grads_ready(self._training)
+            try:
+                hook.on_grads_ready(self._training)
+            except Exception as error:
+                error.add_note(f"danlu: in {type(hook).__name__}.on_grads_ready")
+                raise
 
     def fit_start(self) -> None:
         """Tell every hook that training is about to begin."""
         for hook in self._hooks:
-            hook.on_fit_start(self._training)
+            with _named(hook, "on_fit_start"):
+                hook.on_fit_start(self._training)
 
     def step_end(self, result: Result) -> Stop | None:
         """Tell the hooks that listen that an update is done; the first wish to stop counts."""
         stop = None
         for hook in self._step_end:
             try:
-                stop = hook.on_step_end(self._training, result) or stop
+                wish = hook.on_step_end(self._training, result)
             except Exception as error:
                 error.add_note(f"danlu: in {type(hook).__name__}.on_step_end")
                 raise
+            stop = stop or wish
         return stop
 
     def eval_end(self, figures: Figures) -> Stop | None:
-        """Tell every hook what an evaluation found."""
+        """Tell every hook what an evaluation found; the first wish to stop counts."""
         stop = None
         for hook in self._hooks:
-            stop = hook.on_eval_end(self._training, figures) or stop
+            with _named(hook, "on_eval_end"):
+                wish = hook.on_eval_end(self._training, figures)
+            stop = stop or wish
         return stop
 
     def checkpoint(self) -> None:
         """Tell every hook that the state is whole and may be saved."""
         for hook in self._hooks:
-            hook.on_checkpoint(self._training)
+            with _named(hook, "on_checkpoint"):
+                hook.on_checkpoint(self._training)
 
     def fit_end(self, error: BaseException | None) -> None:
         """Tell every hook that the run is over; one that fails does not keep the others from hearing it."""
-        failure: Exception | None = None
+        failure: BaseException | None = None
         for hook in self._hooks:
             try:
                 hook.on_fit_end(self._training, error)
-            except Exception as raised:
+            except BaseException as raised:
                 raised.add_note(f"danlu: in {type(hook).__name__}.on_fit_end")
                 failure = failure or raised
         if failure is not None and error is None:
             raise failure
+        if failure is not None and error is not None:
+            error.add_note(f"danlu: afterwards {type(failure).__name__}: {failure}; {failure.__notes__[-1]}")
+
+
+@contextmanager
+def _named(hook: Hook, event: str) -> Iterator[None]:
+    """Say of an error in which hook it came up."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"danlu: in {type(hook).__name__}.{event}")
+        raise
 
 
 def _evaluate(training: Training, calls: Calls) -> Stop | None:
@@ -126,6 +153,8 @@ def _evaluate(training: Training, calls: Calls) -> Stop | None:
     stop = calls.eval_end(figures)
     if training.learner.schedule_per == "evaluation":
         monitor = training.recipe.schedule.monitor  # type: ignore[union-attr]
+        if monitor not in figures:  # an own step did not name it this time
+            raise unknown_name(TrainingError, "schedule.monitor", monitor, figures, "figure of this evaluation")
         training.learner.step_schedule(figures[monitor])
     return stop
 

@@ -7,7 +7,7 @@ from torch import nn
 
 from danlu.data import Batches, Data, Loader, Sampler, Source, as_data
 from danlu.device import Plan, plan_for
-from danlu.errors import RecipeError, unknown_name
+from danlu.errors import DataError, RecipeError, unknown_name
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import settle
 from danlu.train.build import build_learner
@@ -42,9 +42,13 @@ def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = 
     learner = build_learner(model, settled, objects, plan, step=step)
     training = _bind(settled, data, learner, plan, monitor)
     training.notices += ["the model was in evaluation mode; it trains in training mode"] if was_evaluating else []
-    training.notices += _check(training)
+    with learner.session():
+        training.notices += _check(training)
+        _check_lone_sample(training)
     if settled.schedule != "off":
         learner.plan_schedule(objects.get("schedule", settled.schedule), _horizon(training))
+        if learner.schedule_per == "evaluation":
+            _known_row("schedule.monitor", settled.schedule.monitor, _rows(settled, data), own_step=step is not None)
     return training
 
 
@@ -91,23 +95,29 @@ def _first_batch(data: Data, batches: Batches) -> Data:
         raise RecipeError(where="overfit_one_batch", got="a DataLoader", want=want, fix=fix)
     one = data.train.take(batches.ids(0, 0))
     batches.close()
-    return replace(data, train=one, valid={"valid": one}, test=None)
+    return replace(data, train=one, valid=dict.fromkeys(data.valid or ["valid"], one), test=None)
 
 
 def _monitor(recipe: Settled, data: Data, *, own_step: bool) -> str:
-    """Return the row that decides what is best, and see that the schedule's row will exist too."""
-    names = ["loss", *(metric.name for metric in recipe.metrics)]
-    known = [f"{group}/{name}" for group in ("train", *data.valid) for name in names]
-    if recipe.schedule != "off" and recipe.schedule.name == "plateau":
-        _known_row("schedule.monitor", recipe.schedule.monitor, known, own_step)
+    """Return the row that decides what is best."""
+    known = _rows(recipe, data)
     if recipe.monitor != "auto":
-        return _known_row("monitor", recipe.monitor, known, own_step)
+        return _known_row("monitor", recipe.monitor, known, own_step=own_step)
     group = next(iter(data.valid), "train")
-    return f"{group}/accuracy" if "accuracy" in names else f"{group}/loss"
+    return f"{group}/accuracy" if f"{group}/accuracy" in known and not own_step else f"{group}/loss"
 
 
-def _known_row(where: str, name: str, known: list[str], own_step: bool) -> str:
-    if name not in known and not own_step:  # an own step may name losses that nobody knows beforehand
+def _rows(recipe: Settled, data: Data) -> list[str]:
+    """Return every row of an evaluation that is one number."""
+    names = ["loss", *(metric.name for metric in recipe.metrics if metric.name != "confusion_matrix")]
+    groups = ["train", *(data.valid or (["valid"] if recipe.overfit_one_batch else []))]
+    return [f"{group}/{name}" for group in groups for name in names]
+
+
+def _known_row(where: str, name: str, known: list[str], *, own_step: bool) -> str:
+    group = name.partition("/")[0]
+    named = own_step and any(row.startswith(f"{group}/") for row in known)  # own losses have names that nobody knows
+    if name not in known and not named:
         raise unknown_name(RecipeError, where, name, known, "figure of this run")
     return name
 
@@ -122,6 +132,25 @@ def _check(training: Training) -> list[str]:
         notices += [f"{name}: {notice}" for notice in found]
     training.learner.check_targets({name: source.targets() for name, source in training.data.sets().items()})
     return notices
+
+
+def _check_lone_sample(training: Training) -> None:
+    """Refuse a training batch of one sample where the model has a BatchNorm that it leaves without any spread."""
+    batches, size, source = training.train, training.train.batch_size, training.data.train
+    whole = training.batches_per_epoch == len(batches)  # limit_batches may leave the last batch out
+    if size > 1 and not (batches.samples % size == 1 and whole):
+        return
+    if isinstance(source, Loader) and source.dataloader.batch_size is None:
+        return  # the sizes of its batches are its own
+    layer = training.learner.lone_sample_refused(batches.batch(0, 0))
+    if layer is None:
+        return
+    other = next((n for n in range(size + 1, batches.samples + 1) if batches.samples % n != 1), None)
+    fix = "give it more samples" if other is None else f"use another batch_size, such as {other}"
+    fix += ", or drop_last=True in the DataLoader" if isinstance(source, Loader) else ""
+    got = f"{batches.samples} training samples in batches of {size}, one of which has a single sample"
+    want = f"at least 2 samples in every batch, for the BatchNorm at {layer}"
+    raise DataError(where="batch_size", got=got, want=want, fix=fix)
 
 
 def _horizon(training: Training) -> int | None:

@@ -19,11 +19,12 @@ from danlu import device, keyed
 from danlu.data import Batches, Sampler, Source
 from danlu.data import batches as make_batches
 from danlu.device import Plan
-from danlu.errors import ModelError
+from danlu.errors import DanluError, ModelError
 from danlu.objectives import Objective, check, settle_targets
 from danlu.optim import Ema, Schedule, clip, make_schedule
 from danlu.train.graph import write_graph
 from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
+from danlu.train.lone_sample import batch_norms, first_sample, one_value_per_channel
 from danlu.train.weights import as_array, export_parts, import_parts
 
 Step = Callable[[nn.Module, Batch], Any]
@@ -117,7 +118,7 @@ class TorchLearner(Learner):
         An own step, like any loss that is opaque, is weighted by samples.
         """
         function = self.parts.objective.loss
-        if self.parts.step is not None:
+        if self.parts.step is not None or not function.exact:
             samples = sum(map(count, batches))
             return lambda loss, batch: loss * (count(batch) / samples)
         if function.reduction == "sum":
@@ -237,13 +238,28 @@ class TorchLearner(Learner):
         with self.evaluating(), self._cast():
             try:
                 output = forward(self._evaluated(), batch[0]) if step is None else step(self._evaluated(), batch)
-            except (RuntimeError, ValueError, IndexError) as error:
+            except DanluError:
+                raise
+            except Exception as error:
                 raise _misfit(error, batch, name) from error
             if step is not None:
                 return _check_step(output)
             warnings = check(self.parts.objective.loss, output, batch[1])
             self._prepare(output, batch[1])
         return warnings
+
+    def lone_sample_refused(self, batch: Batch) -> str | None:
+        """Return a BatchNorm layer that would see one value per channel in a training batch of one sample, or None."""
+        model, step, one = self._evaluated(), self.parts.step, first_sample(batch)
+        layers = batch_norms(model)
+        if not layers:
+            return None
+        with one_value_per_channel(layers) as found, self.evaluating(), self._cast():
+            try:
+                forward(model, one[0]) if step is None else step(model, one)
+            except Exception as error:
+                raise _misfit(error, one, "one-sample") from error
+        return next(iter(found), None)
 
     def check_targets(self, targets: Mapping[str, Array | None]) -> None:
         """Check all targets of every set, where they are known."""
@@ -324,7 +340,7 @@ def _misfit(error: Exception, batch: Batch, name: str) -> ModelError:
     inputs = batch[0]
     tensors = [inputs] if isinstance(inputs, Tensor) else inputs.values() if isinstance(inputs, dict) else inputs
     shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors)
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    reason = f"{type(error).__name__}: {next(iter(str(error).splitlines()), '')}".removesuffix(": ")
     want = f"a model that takes the {name} inputs, {shapes}"
     return ModelError(
         where="model", got=reason, want=want, fix="run `danlu check` to see every layer's shapes, and mend it"

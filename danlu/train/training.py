@@ -7,8 +7,12 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from danlu.data import Batches, Data
 from danlu.device import Plan
+from danlu.errors import DataError
 from danlu.objectives import higher_is_better
 from danlu.recipe import Settled
 from danlu.track import MetricStore
@@ -29,6 +33,7 @@ class Training:
         folder: the run folder, or None for a run that leaves nothing on disk.
         store: where rows and events go; in memory without a folder.
         figures: the newest figure of every name.
+        sums_closed: the training sums that the newest evaluation read; the next ones start at 0.
         improved: whether the newest evaluation is the best so far.
         notices: what the user should be told once, at the start.
         stop: why the run ended; None while it runs.
@@ -46,10 +51,12 @@ class Training:
     store: MetricStore = field(default_factory=lambda: MetricStore(None))
     notices: list[str] = field(default_factory=list)
     figures: Figures = field(default_factory=dict)
+    sums_closed: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     improved: bool = False
     stop: Stop | None = None
     best_weights: object | None = None
     started_s: float = field(default_factory=time.monotonic)
+    ended_s: float | None = None
     state: TrainState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,21 +89,30 @@ class Training:
 
     @property
     def seconds(self) -> float:
-        """Seconds since training began."""
-        return time.monotonic() - self.started_s
+        """Seconds of training, evaluations included; what hooks do before and after it is not counted."""
+        return (time.monotonic() if self.ended_s is None else self.ended_s) - self.started_s
 
     def begin(self) -> None:
         """Start the clock."""
-        self.started_s = time.monotonic()
+        self.started_s, self.ended_s = time.monotonic(), None
+
+    def end(self) -> None:
+        """Stop the clock and end worker processes."""
+        self.ended_s = time.monotonic()
+        self.close()
 
     def micro_batches(self) -> Iterator[tuple[Batch, ...]]:
         """Yield what is left of this epoch, one update's micro-batches at a time."""
-        start = self.state.position
+        start, before = self.state.position, self.state.updates_done
         left = islice(self.train.iterate(self.state.epoch, start), self.batches_per_epoch - start)
         if self.recipe.accumulate == 1:
             yield from zip(left)
         while group := tuple(islice(left, self.recipe.accumulate)):
             yield group
+        if self.state.position or self.state.updates_done == before:  # else such an epoch would never end
+            got = f"an epoch that ended after {self.state.position} batches"
+            want = f"{self.batches_per_epoch} batches, as many as the data says it has"
+            raise DataError(where="train", got=got, want=want, fix="mend the length of the DataLoader's dataset")
 
     def finished(self) -> Stop | None:
         """Return why the recipe says to end here, if it does."""
@@ -118,6 +134,7 @@ class Training:
 
     def evaluate(self) -> Figures:
         """Evaluate every validation set now; note what is newest and what is best."""
+        self.sums_closed = self.learner.train_sums()
         figures = {f"train/{name}": value for name, value in self.learner.train_figures().items()}
         for name, batches in self.valid.items():
             found = evaluate(self.learner, batches, self.limit)

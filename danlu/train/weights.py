@@ -22,15 +22,18 @@ Arrays = dict[str, Array]
 def as_array(tensor: Tensor) -> Array:
     """Return a tensor as an array on the host; what NumPy has no type for (bfloat16, float8) widens to float32."""
     tensor = tensor.detach().cpu()
-    if tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64):
-        tensor = tensor.float()  # exact: every such value is a float32
-    return tensor.numpy()
+    return (tensor.float() if _widens(tensor) else tensor).numpy()  # exact: every such value is a float32
+
+
+def _widens(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dtype not in (torch.float16, torch.float32, torch.float64)
 
 
 def export_parts(parts: "Parts") -> tuple[Tensors, dict[str, Any]]:
     """Return arrays by file and name, and JSON values. The arrays may share memory with the live tensors."""
     weights, ties = _export_module(parts.model)
     optimizer, groups = export_state(parts.optimizer, parts.model)
+    widened = {name: str(t.dtype).removeprefix("torch.") for name, t in optimizer.items() if _widens(t)}
     kept = set(parts.model.state_dict())
     tensors: Tensors = {
         "model": weights,
@@ -42,6 +45,7 @@ def export_parts(parts: "Parts") -> tuple[Tensors, dict[str, Any]]:
         "ties": ties,
         "frozen": [name for name, p in parts.model.named_parameters() if not p.requires_grad],
         "optimizer": groups,
+        "widened": widened,
         "schedule": parts.schedule.state_dict() if parts.schedule is not None else None,
         "scaler": parts.scaler.state_dict() if parts.scaler is not None else None,
         "ema_updates": parts.ema.updates_done if parts.ema is not None else None,
@@ -57,7 +61,9 @@ def import_parts(parts: "Parts", tensors: Tensors, values: dict[str, Any]) -> No
         buffers[name].copy_(torch.from_numpy(array))
     for name, parameter in parts.model.named_parameters():
         parameter.requires_grad_(name not in values["frozen"])
-    import_state(parts.optimizer, parts.model, _as_tensors(tensors.get("optimizer", {})), values["optimizer"])
+    slots = _as_tensors(tensors.get("optimizer", {}))
+    slots |= {name: slots[name].to(getattr(torch, dtype)) for name, dtype in values["widened"].items()}
+    import_state(parts.optimizer, parts.model, slots, values["optimizer"])
     if parts.schedule is not None:
         parts.schedule.load_state_dict(values["schedule"])
     if parts.scaler is not None:
