@@ -106,7 +106,7 @@ def notes(report: Report) -> list[str]:
     ]
     if busy["fits"]:
         lines.append(
-            f"Other programs worked during {busy['fits']} of the {busy['of']} fits: measure again when they are idle."
+            f"Other programs worked during {busy['fits']} of the {busy['of']} fits: measure again while they rest."
         )
     lines += [f"Left out: {name}, {reason}" for name, reason in report["left_out"].items()]
     return lines

@@ -73,7 +73,7 @@ def fit(
 
     Args:
         model, data, recipe, step, out: as in `steps`.
-        hooks: called after the default ones.
+        hooks: yours; they are called after the rows are written and before the checkpoints are.
         quiet: show no progress.
 
     Returns:
@@ -85,7 +85,7 @@ def fit(
     """
     checked = checked_hooks(hooks)
     training = _prepare(model, data, recipe, step, out)
-    for _ in run(training, [*hook_room.defaults(training.recipe, quiet=quiet), *checked]):
+    for _ in run(training, hook_room.defaults(training.recipe, checked, quiet=quiet)):
         pass
     if training.stop is not None and training.stop.status == "interrupted":
         raise KeyboardInterrupt(training.stop.reason)

@@ -15,7 +15,7 @@ from danlu.cli.text import counted, number, table
 from danlu.cli.training import telling
 from danlu.data import Data
 from danlu.errors import DataError, RunError
-from danlu.objectives import make_loss
+from danlu.objectives import LossFunction, make_loss
 from danlu.recipe import Settled
 from danlu.track import Run
 from danlu.train import build_data
@@ -23,6 +23,7 @@ from danlu.train import build_data
 Array = npt.NDArray[Any]
 
 LIKELIEST = 3  # classes that are shown of each sample
+YES_OR_NO = ("bce", "bce_with_logits")  # one probability for each sample
 MOST_VALUES = 6  # numbers that are shown of each sample
 
 
@@ -59,7 +60,7 @@ def predict(folder: Path, source: Path | None, *, on: str, at: str, count: int, 
         what = str(source)
     with telling("predicting"):
         predicted = danlu.predict(danlu.load_model(folder, at=at), inputs, recipe)
-    answer = _answer(make_loss(recipe.loss).task, predicted, inputs.targets(), data.classes)
+    answer = _answer(make_loss(recipe.loss), predicted, inputs.targets(), data.classes)
     if picture is not None:
         draw(picture, inputs, answer.captions, answer.good)
     print(f"{folder}, {_weights(folder, at)}, on {what}\n")
@@ -113,10 +114,10 @@ class Answer:
     good: list[bool] | None
 
 
-def _answer(task: str, predicted: Array, truth: Array | None, classes: Sequence[str]) -> Answer:
-    if task == "classes" and predicted.ndim == 2:
+def _answer(loss: LossFunction, predicted: Array, truth: Array | None, classes: Sequence[str]) -> Answer:
+    if loss.task == "classes" and predicted.ndim == 2:
         return _classes(predicted, truth, classes)
-    if task == "binary" and predicted[0].size == 1:
+    if loss.name in YES_OR_NO and predicted[0].size == 1:
         return _yes_or_no(predicted.reshape(-1), truth, classes)
     return _values(predicted.reshape(len(predicted), -1), truth)
 
@@ -125,16 +126,16 @@ def _classes(probabilities: Array, truth: Array | None, classes: Sequence[str]) 
     """Return the likeliest classes of each sample."""
     names = dict(enumerate(classes))
     order = np.argsort(-probabilities, axis=1, kind="stable")[:, :LIKELIEST]
-    good = (
-        None if truth is None or truth.ndim != 1 else [int(o[0]) == int(t) for o, t in zip(order, truth, strict=True)]
-    )
+    good = None
+    if truth is not None and truth.ndim == 1:
+        good = [int(best[0]) == int(was) for best, was in zip(order, truth, strict=True)]
     rows, captions = [], []
     for index, (row, best) in enumerate(zip(probabilities, order, strict=True)):
         said = [(names.get(int(one), str(one)), f"{row[one]:.1%}") for one in best]
         was = [] if good is None or truth is None else [names.get(int(truth[index]), str(truth[index]))]
         mark = "" if good is None or good[index] else "wrong"
         rows.append((str(index), *was, *(text for pair in said for text in pair), mark))
-        captions.append(f"{said[0][0]} {row[best[0]]:.0%}")
+        captions.append(f"{said[0][0]}, {row[best[0]]:.0%}" + (f"\nnot {was[0]}" if mark else ""))
     shown = ["predicted", "", "next", "", "then", ""][: 2 * order.shape[1]]
     head = ("", *([] if good is None else ["truth"]), *shown, "")
     first = 2 if good is None else 3
@@ -151,7 +152,7 @@ def _yes_or_no(probabilities: Array, truth: Array | None, classes: Sequence[str]
         was = [] if truth is None else [names[int(truth.reshape(-1)[index] > 0.5)]]
         mark = "" if good is None or good[index] else "wrong"
         rows.append((str(index), *was, names[int(said[index])], f"{probability:.1%}", mark))
-        captions.append(f"{names[1]} {probability:.0%}")
+        captions.append(f"{names[1]}, {probability:.0%}" + (f"\nnot {was[0]}" if mark else ""))
     truth_head = [] if truth is None else ["truth"]
     head = ("", *truth_head, "predicted", f"probability of {names[1]}", "")
     return Answer(table(rows, head=head, right=(0, len(head) - 2)), captions, good)
@@ -164,13 +165,13 @@ def _values(values: Array, truth: Array | None) -> Answer:
     for index, row in enumerate(values):
         cells = [_few(row)] if was is None else [_few(was[index]), _few(row)]
         if was is not None and len(row) == 1:
-            cells.append(f"{row[0] - was[index][0]:+.4g}")
+            difference = float(row[0] - was[index][0])
+            cells.append(("+" if difference > 0 else "") + number(difference))
         rows.append((str(index), *cells))
     head = ("", "predicted") if was is None else ("", "truth", "predicted", "difference")[: len(rows[0])]
     return Answer(table(rows, head=head, right=range(len(head))), [_few(row) for row in values], None)
 
 
 def _few(row: Array) -> str:
-    return "  ".join(map(number, row[:MOST_VALUES].tolist())) + (
-        f"  ... of {len(row)}" if len(row) > MOST_VALUES else ""
-    )
+    shown = "  ".join(map(number, row[:MOST_VALUES].tolist()))
+    return shown if len(row) <= MOST_VALUES else f"{shown}  ... of {len(row)}"

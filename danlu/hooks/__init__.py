@@ -28,10 +28,16 @@ __all__ = [
 ]
 
 
-def defaults(recipe: Settled, *, quiet: bool = False) -> Sequence[Hook]:
-    """Return the hooks that `fit` uses, in their order: each may rely on those before it."""
+def defaults(recipe: Settled, others: Sequence[Hook] = (), *, quiet: bool = False) -> list[Hook]:
+    """Return the hooks that `fit` uses, in their order: each may rely on those before it.
+
+    Args:
+        recipe: says which are wanted.
+        others: the caller's own; they stand before the record is closed, so that they may still add rows at the end.
+        quiet: leave progress out.
+    """
     hooks: list[Hook] = [Interrupt()]
     if recipe.early_stop != "off":
         hooks.append(StopEarly(recipe.early_stop.patience))
-    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), Checkpoint(), Record()]
+    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), *others, Checkpoint(), Record()]
     return hooks if quiet else [*hooks, progress()]

@@ -184,7 +184,7 @@ def block(training: Training, pace: Pace | None) -> "RenderableType":
         head.add_column(no_wrap=True, justify="right")
     left = "" if math.isnan(left_s) or done >= 1 else f"{clock(left_s)} left"
     head.add_row(ProgressBar(total=1.0, completed=done, width=BAR_WIDTH), f"{done:4.0%}", left)
-    below = [] if pace is None else [best_line(training)]
+    below = [] if pace is None else [best_line(training), ""]  # where a terminal writes ^C, it spoils an empty line
     first, *last = (Text(line, no_wrap=True, overflow="ellipsis") for line in [where(training, pace), *below])
     return Group(head, first, Text(""), _figures_table(training), *last)
 

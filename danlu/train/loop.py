@@ -162,8 +162,7 @@ def _evaluate(training: Training, calls: Calls) -> Stop | None:
 def _finish(training: Training, calls: Calls) -> None:
     """Save, put the best weights back where the recipe asks for it, and evaluate the test set."""
     calls.checkpoint()
-    if training.best_weights is not None:
-        training.learner.restore(training.best_weights)
+    training.restore_best()
     if training.stop is None or training.stop.status != "interrupted":
         test = training.evaluate_test()
         if test:

@@ -34,6 +34,7 @@ class Training:
         store: where rows and events go; in memory without a folder.
         figures: the newest figure of every name.
         sums_closed: the training sums that the newest evaluation read; the next ones start at 0.
+        best_weights, best_figures: of the best evaluation, where the recipe asks for them to be put back.
         improved: whether the newest evaluation is the best so far.
         notices: what the user should be told once, at the start.
         stop: why the run ended; None while it runs.
@@ -55,6 +56,7 @@ class Training:
     improved: bool = False
     stop: Stop | None = None
     best_weights: object | None = None
+    best_figures: Figures = field(default_factory=dict)
     started_s: float = field(default_factory=time.monotonic)
     ended_s: float | None = None
     state: TrainState = field(init=False)
@@ -143,6 +145,12 @@ class Training:
         self._compare(figures)
         return figures
 
+    def restore_best(self) -> None:
+        """Put the best weights back, where the recipe asked for them to be kept; their figures are the final ones."""
+        if self.best_weights is not None:
+            self.learner.restore(self.best_weights)
+            self.figures |= self.best_figures
+
     def evaluate_test(self) -> Figures:
         """Evaluate the test set, once, at the end."""
         if self.test is None:
@@ -162,7 +170,7 @@ class Training:
         if self.improved:
             state.best = {"step": state.updates_done, "metric": self.monitor, "value": value}
             if self.recipe.early_stop != "off" and self.recipe.early_stop.restore_best:
-                self.best_weights = self.learner.snapshot()
+                self.best_weights, self.best_figures = self.learner.snapshot(), figures
 
     def close(self) -> None:
         """End worker processes."""
