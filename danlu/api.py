@@ -112,7 +112,7 @@ def evaluate(
     plain, objects = settle(recipe or Recipe())
     source = _set_of(data, on) if isinstance(data, Data) else as_data(data, valid=0).train
     plan = plan_for(plain)
-    learner = build_evaluator(model, plain, objects, plan, step=step)
+    learner = build_evaluator(model, plain, objects, plan=plan, step=step)
     batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
     with learner.session(), closing(batches):
         learner.check(batches.batch(0, 0), on)
@@ -131,7 +131,7 @@ def predict(model: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Arra
     plain, objects = settle(recipe or Recipe())
     source = inputs if isinstance(inputs, Source) else Arrays(inputs)
     plan = plan_for(plain)
-    learner = build_evaluator(model, plain, objects, plan)
+    learner = build_evaluator(model, plain, objects, plan=plan)
     batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
     with learner.session(), closing(batches):
         return predict_batches(learner, batches)

@@ -56,10 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     report = compose(options, jobs, rows, left_out, time.monotonic() - started_s)
     show(report, console)
-    options.results.mkdir(parents=True, exist_ok=True)
-    (options.results / "peers.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (options.results / "peers.md").write_text(markdown(report), encoding="utf-8")
-    console.print(f"\nwritten: {options.results / 'peers.json'} and peers.md", highlight=False)
+    folder = options.results or (None if options.quick else RESULTS)
+    if folder is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "peers.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        (folder / "peers.md").write_text(markdown(report), encoding="utf-8")
+        console.print(f"\nwritten: {folder / 'peers.json'} and peers.md", highlight=False)
     return 0
 
 
@@ -67,7 +69,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Read the command line; `--quick` only changes defaults."""
     parser = argparse.ArgumentParser("python -m bench.peers", description="Measure danlu beside other trainers.")
     parser.add_argument("--quick", action="store_true", help="few rounds on a tenth of the data: to try it out")
-    parser.add_argument("--rounds", type=int, help="rounds after the warm-up (default 6)")
+    parser.add_argument("--rounds", type=int, help="rounds after the warm-up (default 8)")
     parser.add_argument("--epochs", type=int, help="epochs of every MLP fit (default 2); the CNN has one")
     parser.add_argument("--retries", type=int, help="of a fit during which other programs worked (default 2)")
     parser.add_argument("--share", type=float, help="share of the data, batches and updates (default 1)")
@@ -75,9 +77,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", default=list(PEERS), choices=list(PEERS), metavar="TRAINER")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of PyTorch (default: all cores)")
     parser.add_argument("--arrays", type=Path, help="folder with the four arrays of other pictures, to try it out")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="folder for peers.json and peers.md")
+    parser.add_argument("--results", type=Path, help="for peers.json and .md (bench/results; --quick: not written)")
     options = parser.parse_args(arguments)
-    quick, usual = (2, 1, 0, 0.1), (6, 2, 2, 1.0)
+    quick, usual = (2, 1, 0, 0.1), (8, 2, 2, 1.0)
     defaults = dict(zip(("rounds", "epochs", "retries", "share"), quick if options.quick else usual, strict=True))
     for name, value in defaults.items():
         if getattr(options, name) is None:

@@ -16,14 +16,12 @@ def find_recipe(name: str) -> Path:
     Raises:
         RecipeError: there is neither; where a recipe lies close by, the fix names it.
     """
-    path = Path(name)
+    path, want = Path(name), "a built-in recipe's name, or a .toml file"
     near = path / "recipe.toml" if path.is_dir() else Path(f"{name}.toml")
-    if name in recipes.names() or path.is_file() or not near.is_file():
+    if name in recipes.names() or path.is_file() or not (path.is_dir() or near.is_file()):
         return recipes.find(name)
-    got = "a folder" if path.is_dir() else "no recipe of this name"
-    raise RecipeError(
-        where=name, got=got, want="a built-in recipe's name, or a .toml file", fix=f"did you mean {near}?"
-    )
+    fix = f"did you mean {near}?" if near.is_file() else "name a file; `danlu recipes` lists what is built in"
+    raise RecipeError(where=name, got="a folder" if path.is_dir() else "no recipe", want=want, fix=fix)
 
 
 def recipes_list() -> None:

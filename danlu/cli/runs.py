@@ -52,7 +52,7 @@ def show(folder: Path) -> None:
     if summary.get("final"):
         parts.append(_figures(summary["final"]))
     if run.recipe:
-        changed = _changed(folder)
+        changed = {key: item for key, item in _changed(folder).items() if key != "about"}
         parts.append("recipe, where it is not the default\n" + indented(table(list(changed.items()))))
     if events := run.events:
         rows = [(f"update {step:,}", kind, text) for step, kind, text in events]
@@ -79,7 +79,7 @@ def _figures(final: Mapping[str, float]) -> str:
     for name in sorted(final, key=_loss_first):
         group, _, quantity = name.partition("/")
         rows.setdefault(quantity, {})[group] = final[name]
-    groups = list(dict.fromkeys(group for row in rows.values() for group in row))
+    groups = sorted({group for row in rows.values() for group in row}, key=lambda group: (group == "test", group))
     cells = [(name, *(number(row[g]) if g in row else "" for g in groups)) for name, row in rows.items()]
     return table(cells, head=("at the end", *groups), right=range(1, len(groups) + 1))
 

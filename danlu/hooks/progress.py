@@ -212,12 +212,13 @@ def _figures_table(training: Training) -> "RenderableType":
 
 def opening(training: Training) -> list[str]:
     """Return the lines that say what is about to be trained on what."""
-    data, plan = training.data, training.plan
+    data, plan, part = training.data, training.plan, training.recipe.data
+    name = part.name if part is not None and data.name == "data" else data.name
     sets = ", ".join(f"{len(source):,} {name}" for name, source in data.sets().items())
     parameters = sum(array.size for array in training.learner.parameters().values())
     threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
     lines = [
-        f"{data.name or 'data'}: {sets} samples",
+        f"{name or 'data'}: {sets} samples",
         f"model: {parameters:,} parameters, on {plan.device}, {plan.precision}, {threads}",
     ]
     lines += [] if training.limit is None else [f"only {training.limit:,} batches of every set, as limit_batches says"]

@@ -62,7 +62,7 @@ def build_data(part: DataPart | None, seed: int) -> Data:
 
 
 def build_learner(
-    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], plan: Plan, *, step: Step | None = None
+    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None = None
 ) -> TorchLearner:
     """Freeze, initialise, place and bind a model to its objective and optimizer.
 
@@ -91,7 +91,7 @@ def build_learner(
 
 
 def build_evaluator(
-    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], plan: Plan, *, step: Step | None = None
+    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None = None
 ) -> TorchLearner:
     """Bind a model to its objective alone, to evaluate or predict; nothing of the model changes but its device."""
     model.to(plan.device)

@@ -39,7 +39,7 @@ def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = 
     was_evaluating = not model.training
     if was_evaluating:
         model.train()  # a root in training mode is left alone: it may hold layers that the caller froze
-    learner = build_learner(model, settled, objects, plan, step=step)
+    learner = build_learner(model, settled, objects, plan=plan, step=step)
     training = _bind(settled, data, learner, plan, monitor)
     training.notices += ["the model was in evaluation mode; it trains in training mode"] if was_evaluating else []
     with learner.session():
