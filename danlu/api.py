@@ -15,7 +15,7 @@ from danlu.errors import DataError, RunError
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, settle, write
 from danlu.track import Run
-from danlu.train.build import build_evaluator, build_model
+from danlu.train.build import build_evaluator, build_model, load_objects
 from danlu.train.evaluate import evaluate as evaluate_batches
 from danlu.train.evaluate import predict as predict_batches
 from danlu.train.hook import Hook, checked_hooks
@@ -109,7 +109,8 @@ def evaluate(
     Returns:
         {"loss": 0.31, "accuracy": 0.89, ...}.
     """
-    plain, objects = settle(recipe or Recipe())
+    plain, given = settle(recipe or Recipe())
+    objects = load_objects(plain, given)
     source = _set_of(data, on) if isinstance(data, Data) else as_data(data, valid=0).train
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan=plan, step=step)
@@ -128,7 +129,8 @@ def predict(model: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Arra
         inputs: an array (N, ...), a tuple or dict of them, or a `danlu.data` source.
         recipe: its loss says how an output becomes a prediction.
     """
-    plain, objects = settle(recipe or Recipe())
+    plain, given = settle(recipe or Recipe())
+    objects = load_objects(plain, given)
     source = inputs if isinstance(inputs, Source) else Arrays(inputs)
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan=plan)

@@ -4,6 +4,7 @@
 real objects it holds, `write` gives TOML back with every default written out.
 """
 
+import dataclasses
 import re
 import tomllib
 import types
@@ -138,20 +139,27 @@ def _plain(thing: object) -> Any:
 
 
 def origin(thing: object) -> str:
-    """Return where an object came from, as `module:qualified.name`."""
-    named = thing if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType) else type(thing)
-    return f"{named.__module__}:{named.__qualname__}"
+    """Return where an object came from, `module:qualified.name`; with `(...)` where a name cannot remake it."""
+    if isinstance(thing, type | types.FunctionType | types.BuiltinFunctionType):
+        return f"{thing.__module__}:{thing.__qualname__}"
+    return f"{type(thing).__module__}:{type(thing).__qualname__}(...)"
 
 
 def to_tree(recipe: Settled) -> Tree:
     """Return a settled recipe as plain values, every default written out, options beside a part's own fields."""
-    tree = msgspec.to_builtins(recipe)
-    for name in PARTS:
-        value = tree[name]
-        for part in value if isinstance(value, list) else [value]:
-            if isinstance(part, dict):
-                part.update(part.pop("options"))
-    return {k: v for k, v in tree.items() if v is not None}
+    tree: Tree = {}
+    for name in Recipe.__struct_fields__:
+        value = getattr(recipe, name)
+        if isinstance(value, list) and name in PARTS:
+            tree[name] = [_part_tree(part) for part in value]
+        elif value is not None:
+            tree[name] = _part_tree(value) if isinstance(value, Part) else msgspec.to_builtins(value)
+    return tree
+
+
+def _part_tree(part: Part) -> Tree:
+    own = {each.name: getattr(part, each.name) for each in dataclasses.fields(part) if each.name != "options"}
+    return msgspec.to_builtins({**own, **part.options})  # type: ignore[no-any-return]
 
 
 def write(recipe: Settled) -> str:

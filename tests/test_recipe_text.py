@@ -47,6 +47,13 @@ def test_every_default_is_written_out_and_what_is_none_is_not():
     assert tree["schedule"] == tree["early_stop"] == "off"
 
 
+def test_a_table_that_says_little_is_written_out_whole_too():
+    tree = tomllib.loads(write(read(recipes.find("digits"))))
+    assert tree["optim"]["clip_norm"] == "off"
+    assert (tree["schedule"]["warmup"], tree["schedule"]["monitor"]) == (0, "valid/loss")
+    assert (tree["data"]["valid"], tree["data"]["workers"]) == ("default", 0)
+
+
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=8).filter(lambda s: s != "off")
 PLAIN = st.one_of(st.booleans(), st.integers(-(2**53), 2**53), st.floats(allow_nan=False), st.text(max_size=5))
 VALUES = st.recursive(

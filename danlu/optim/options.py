@@ -7,6 +7,7 @@ from typing import Any
 from danlu.errors import RecipeError, unknown_name
 
 REFUSALS = (ValueError, TypeError, RuntimeError, KeyError, ZeroDivisionError, IndexError)  # PyTorch's, for a bad value
+_NEVER = {"params", "optimizer", "last_epoch", "verbose", "tensor", "generator"}  # parameters that no recipe sets
 _PLAIN: dict[str, tuple[tuple[type, ...], str]] = {
     "int": ((int,), "a whole number"),
     "float": ((int, float), "a number"),
@@ -29,7 +30,8 @@ def check_options(where: str, target: Callable[..., Any], options: Mapping[str, 
     known = {name: parameter for name, parameter in inspect.signature(target).parameters.items() if name not in own}
     for name, value in options.items():
         if name not in known:
-            raise unknown_name(RecipeError, f"{where}.{name}", name, known, f"{_title(target)} option")
+            names = {*known, *(own if name not in own else ())} - _NEVER
+            raise unknown_name(RecipeError, f"{where}.{name}", name, names, f"{_title(target)} option")
         _check_type(f"{where}.{name}", value, known[name].annotation)
     for name, parameter in known.items():
         if parameter.default is inspect.Parameter.empty and name not in options:

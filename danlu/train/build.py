@@ -1,6 +1,7 @@
 """The only place that turns a recipe's names into objects."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from torch import nn, optim
@@ -42,7 +43,7 @@ def build_model(part: ModelPart | None, seed: int) -> nn.Module:
 
 def _builder(part: ModelPart) -> Callable[..., Any]:
     if is_reference(part.build):
-        return load_reference(part.build, "model.build")  # type: ignore[no-any-return]
+        return load_reference(part.build, "model.build")
     if part.build not in models.BUILDERS:
         raise unknown_name(RecipeError, "model.build", part.build, models.BUILDERS, "model (or file.py:Name)")
     return models.BUILDERS[part.build]
@@ -59,6 +60,31 @@ def build_data(part: DataPart | None, seed: int) -> Data:
         check_options("data", function, part.options, own=())
         return data_room.as_data(function(**part.options), **given)
     return data_room.load(part.name, **given, **part.options)
+
+
+def load_objects(recipe: Settled, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the real objects that stand where a recipe names one in Python: loss, optimizer, schedule.
+
+    Args:
+        recipe: settled.
+        given: objects that the caller put there; they win.
+
+    Returns:
+        `given`, and for each name such as "my.py:focal_loss" the object with the part's options bound to it: a loss
+        class is called with them, an optimizer gets `lr` as well.
+    """
+    objects = dict(given)
+    if "loss" not in objects and is_reference(recipe.loss.name):
+        found = load_reference(recipe.loss.name, "loss.name")
+        options = recipe.loss.options
+        objects["loss"] = found(**options) if isinstance(found, type) else partial(found, **options)
+    if "optim" not in objects and is_reference(recipe.optim.name):
+        found = load_reference(recipe.optim.name, "optim.name")
+        objects["optim"] = partial(found, lr=recipe.optim.lr, **recipe.optim.options)
+    if "schedule" not in objects and recipe.schedule != "off" and is_reference(recipe.schedule.name):
+        found = load_reference(recipe.schedule.name, "schedule.name")
+        objects["schedule"] = partial(found, **recipe.schedule.options)
+    return objects
 
 
 def build_learner(

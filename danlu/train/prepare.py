@@ -10,7 +10,7 @@ from danlu.device import Plan, plan_for
 from danlu.errors import DataError, RecipeError, unknown_name
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import settle
-from danlu.train.build import build_learner
+from danlu.train.build import build_learner, load_objects
 from danlu.train.learner import Learner
 from danlu.train.step import Step
 from danlu.train.training import Training
@@ -28,7 +28,8 @@ def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = 
     Raises:
         DanluError: something does not fit together; nothing has been trained.
     """
-    settled, objects = settle(recipe)
+    settled, given = settle(recipe)
+    objects = load_objects(settled, given)
     if settled.epochs == settled.updates == settled.minutes == "off":
         want = "a limit on epochs, updates or minutes"
         raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")

@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,17 +16,22 @@ def is_reference(name: str) -> bool:
     return ":" in name
 
 
-def load_reference(name: str, where: str) -> Any:
-    """Import what `package.module:name` or `path/file.py:name` points at.
+def load_reference(name: str, where: str) -> Callable[..., Any]:
+    """Import the class or function that `package.module:name` or `path/file.py:name` points at.
 
     Args:
         name: the reference; a file is looked for from the current folder.
         where: the recipe's key, for the error.
 
     Raises:
-        RecipeError: no such module, file or name. An error inside the imported code itself passes as it is.
+        RecipeError: no such module, file or name, or something that cannot be called. An error inside the imported
+            code itself passes as it is.
     """
     place, _, attribute = name.rpartition(":")
+    if attribute.endswith("(...)"):
+        want = "a name that can be imported"
+        fix = "this run was made in Python with an object of its own: give that object to danlu.evaluate or danlu.fit"
+        raise RecipeError(where=where, got=f"an object, {name}", want=want, fix=fix)
     module = _from_file(Path(place), where) if place.endswith(".py") else _from_module(place, where)
     found: Any = module
     for part in attribute.split("."):
@@ -34,7 +40,10 @@ def load_reference(name: str, where: str) -> Any:
             fix = f"did you mean {' or '.join(close)}?" if close else f"define {part} there"
             raise RecipeError(where=where, got=name, want=f"a name that {place} defines", fix=fix)
         found = vars(found)[part]
-    return found
+    if not callable(found):
+        got = f"{name}, which is a {type(found).__name__}"
+        raise RecipeError(where=where, got=got, want="a class or a function", fix="name what builds it")
+    return found  # type: ignore[no-any-return]
 
 
 def _from_file(path: Path, where: str) -> ModuleType:

@@ -120,7 +120,7 @@ class Training:
         """Return why the recipe says to end here, if it does."""
         recipe, state = self.recipe, self.state
         if recipe.epochs != "off" and state.epoch >= recipe.epochs:
-            return Stop(f"all {recipe.epochs} epochs done", "finished")
+            return Stop("1 epoch done" if recipe.epochs == 1 else f"all {recipe.epochs} epochs done", "finished")
         if recipe.updates != "off" and state.updates_done >= recipe.updates:
             return Stop(f"all {recipe.updates} updates done", "finished")
         if recipe.minutes != "off" and self.seconds >= recipe.minutes * 60:

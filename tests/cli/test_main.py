@@ -117,12 +117,18 @@ def test_ctrl_c_before_training_leaves_nothing(scene: Path, tmp_path: Path):
     process = subprocess.Popen(
         [*DANLU, "train", "mine.toml"], cwd=tmp_path, env=surroundings(), stderr=subprocess.PIPE, text=True
     )
-    time.sleep(0.7)  # PyTorch's import takes longer
+    _wait_for_torch(process.pid)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert err == "danlu: interrupted\n"
     assert [path.name for path in tmp_path.iterdir()] == ["mine.toml"]
+
+
+def _wait_for_torch(pid: int) -> None:
+    """Wait until a process has begun to load PyTorch, which takes it another second."""
+    while "libtorch" not in Path(f"/proc/{pid}/maps").read_text():
+        time.sleep(0.01)
 
 
 @pytest.mark.parametrize("times", [1, 2])

@@ -1,8 +1,10 @@
 """A recipe's names become objects in one place."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -98,3 +100,79 @@ def test_data_by_name_and_by_reference():
         build_data(danlu.recipe.Data("own_net.py:data", m=16), 0)
     with pytest.raises(danlu.RecipeError, match=r"data\.name: got nothing"):
         build_data(None, 0)
+
+
+OWN = """
+import torch
+from torch import nn
+
+def focal(output, target, gamma=2.0):
+    p = nn.functional.log_softmax(output, 1).gather(1, target[:, None]).squeeze(1)
+    return (-((1 - p.exp()) ** gamma) * p).mean()
+
+class Scaled(nn.Module):
+    def __init__(self, factor: float):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, output, target):
+        return self.factor * nn.functional.cross_entropy(output, target)
+
+class Descent(torch.optim.SGD):
+    pass
+
+number = 3
+"""
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> danlu.Recipe:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_parts.py").write_text(OWN)
+    return danlu.Recipe(epochs=2, batch_size=30, tensorboard=False)
+
+
+def trained(recipe: danlu.Recipe) -> list[Any]:
+    torch.manual_seed(0)
+    model = nn.Linear(4, 3)
+    danlu.fit(model, danlu.data.load("iris"), recipe, quiet=True)
+    return values(model)
+
+
+def test_a_loss_of_ones_own_by_name_takes_its_options(own: danlu.Recipe):
+    own.loss = danlu.Loss("own_parts.py:focal", gamma=0.0)  # with gamma 0 it is plain cross-entropy
+    plain = danlu.Recipe(epochs=2, batch_size=30, loss=nn.functional.cross_entropy)
+    assert np.allclose(trained(own)[0], trained(plain)[0], rtol=0, atol=1e-6)
+    own.loss = danlu.Loss("own_parts.py:focal", gamma=3.0)
+    assert not np.allclose(trained(own)[0], trained(plain)[0], rtol=0, atol=1e-3)
+
+
+def test_a_loss_class_by_name_is_built_with_its_options(own: danlu.Recipe):
+    own.loss = danlu.Loss("own_parts.py:Scaled", factor=0.0)
+    torch.manual_seed(0)
+    untouched = values(nn.Linear(4, 3))
+    assert trained(own) == untouched
+
+
+def test_an_optimizer_and_a_schedule_by_name_equal_the_built_in_ones(own: danlu.Recipe):
+    named = danlu.Recipe(
+        epochs=3, optim=danlu.Optim("sgd", lr=0.2, momentum=0.5), schedule=danlu.Schedule("step", step_size=1)
+    )
+    own.epochs, own.batch_size = 3, named.batch_size
+    own.optim = danlu.Optim("own_parts.py:Descent", lr=0.2, momentum=0.5)
+    own.schedule = danlu.Schedule("torch.optim.lr_scheduler:StepLR", step_size=1)
+    assert trained(own) == trained(named)
+
+
+@pytest.mark.parametrize(
+    ("loss", "text"),
+    [
+        ("own_parts.py:number", "loss.name: got own_parts.py:number, which is a int; want a class or a function"),
+        ("own_parts.py:focus", "did you mean focal?"),
+        ("torch.nn.modules.loss:HuberLoss(...)", "made in Python with an object of its own"),
+    ],
+)
+def test_a_name_that_gives_nothing_to_call_is_one_line(own: danlu.Recipe, loss: str, text: str):
+    own.loss = danlu.Loss(loss)
+    with pytest.raises(danlu.RecipeError, match=re.escape(text)):
+        trained(own)

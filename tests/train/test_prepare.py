@@ -220,3 +220,22 @@ def test_a_loader_with_batches_of_its_own_sizes_is_left_to_itself():
     pairs = TensorDataset(torch.from_numpy(X[:13]), torch.from_numpy(Y[:13]))
     sizes = [range(4), range(4, 7), range(7, 10), range(10, 13)]  # 13 samples in fours would leave one over
     prepare(normed(), DataLoader(pairs, batch_sampler=[list(ids) for ids in sizes]), danlu.Recipe())
+
+
+def test_a_model_in_evaluation_mode_is_set_to_train_and_the_user_is_told():
+    model = nn.Sequential(nn.Linear(4, 8), nn.Dropout(), nn.Linear(8, 3)).eval()
+    training = prepare(model, (X, Y), danlu.Recipe(batch_size=5))
+    assert all(module.training for module in model.modules())
+    assert training.notices[0] == "the model was in evaluation mode; it trains in training mode"
+    frozen = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 3))
+    frozen[0].eval()
+    assert not prepare(frozen, (X, Y), danlu.Recipe(batch_size=5)).notices
+    assert not frozen[0].training
+
+
+def test_weights_of_the_data_say_how_often_a_sample_is_drawn():
+    weights = np.where(np.arange(20) == 7, 1.0, 0.0)
+    training = prepare(linear(), Data(Arrays(X, Y), weights=weights), danlu.Recipe(batch_size=5))
+    assert all(training.train.ids(epoch, 0).tolist() == [7] * 5 for epoch in range(3))
+    with pytest.raises(danlu.DataError, match="one weight for each of the 20 training samples"):
+        Data(Arrays(X, Y), weights=weights[:3])

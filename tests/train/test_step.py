@@ -1,6 +1,5 @@
 """What one update is: the same bits as the loop that one writes by hand."""
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -254,84 +253,6 @@ def test_class_weights_make_the_true_mean():
     with torch.no_grad():
         expected = F.cross_entropy(model.eval()(inputs), target, torch.tensor(weight))
     assert got == pytest.approx(float(expected), rel=1e-6)
-
-
-# Accumulation ------------------------------------------------------------------------------------------------------
-
-
-def accumulated(model: nn.Module, data: Data, loss: object, size: int, times: int) -> None:
-    recipe = danlu.Recipe(
-        loss=loss,
-        optim=danlu.Optim("sgd", lr=0.2, momentum=0.9),
-        epochs=3,
-        batch_size=size,
-        accumulate=times,
-        seed=SEED,
-    )
-    train(model, data, recipe)
-
-
-LOSSES = {
-    "plain": danlu.Loss("cross_entropy"),
-    "weighted": danlu.Loss("cross_entropy", weight=[0.1, 1.0, 3.0, 9.0]),
-    "ignoring": danlu.Loss("cross_entropy", ignore_index=2),
-    "both": danlu.Loss("cross_entropy", weight=[0.1, 1.0, 3.0, 9.0], ignore_index=2, label_smoothing=0.1),
-    "module": nn.CrossEntropyLoss(torch.tensor([0.1, 1.0, 3.0, 9.0], dtype=torch.float64), ignore_index=0),
-    "sum": danlu.Loss("cross_entropy", reduction="sum"),
-    "opaque": lambda output, target: F.cross_entropy(output, target),
-}
-
-
-@pytest.mark.usefixtures("double")
-@pytest.mark.parametrize("name", LOSSES)
-@pytest.mark.parametrize("samples", [64, 70, 35])  # whole; micro-batches of 16, 16, 16, 16, 6; and 35 = 2 x 16 + 3
-def test_four_times_four_is_sixteen(name: str, samples: int):
-    data = classes(n=samples)
-    ours, whole = (nn.Sequential(nn.Linear(6, 16), nn.Tanh(), nn.Linear(16, 4)) for _ in range(2))
-    whole.load_state_dict(ours.state_dict())
-    accumulated(ours, data, LOSSES[name], 4, 4)
-    accumulated(whole, data, LOSSES[name], 16, 1)
-    for left, right in zip(ours.parameters(), whole.parameters(), strict=True):
-        assert torch.allclose(left, right, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.usefixtures("double")
-def test_a_micro_batch_of_ignored_targets_alone_weighs_nothing():
-    x = np.random.default_rng(0).standard_normal((8, 6))
-    y = np.array([0, 1, 2, 3, -100, -100, -100, -100])
-    data = Data(Arrays(x, y))
-    ours, whole = nn.Linear(6, 4), nn.Linear(6, 4)
-    whole.load_state_dict(ours.state_dict())
-    part = danlu.recipe.Data("", sampler="in_order")
-    for model, size, times in ((ours, 4, 2), (whole, 8, 1)):
-        run = danlu.fit(model, data, danlu.Recipe(batch_size=size, accumulate=times, epochs=2, data=part), quiet=True)
-        assert math.isfinite(run.summary["final"]["train/loss"])
-    for left, right in zip(ours.parameters(), whole.parameters(), strict=True):
-        assert torch.allclose(left, right, rtol=1e-12, atol=1e-12)
-
-
-@pytest.mark.usefixtures("double")
-def test_an_opaque_loss_without_targets_is_weighted_by_samples():
-    inputs = np.random.default_rng(0).standard_normal((10, 5))  # micro-batches of 4, 4, 2
-    ours, whole = nn.Linear(5, 3), nn.Linear(5, 3)
-    whole.load_state_dict(ours.state_dict())
-
-    def compact(output: Tensor, _: object) -> Tensor:
-        return output.square().mean()
-
-    for model, size, times in ((ours, 4, 3), (whole, 10, 1)):
-        for _ in danlu.steps(model, inputs, danlu.Recipe(loss=compact, batch_size=size, accumulate=times, epochs=3)):
-            pass
-    for left, right in zip(ours.parameters(), whole.parameters(), strict=True):
-        assert torch.allclose(left, right, rtol=1e-12, atol=1e-12)
-
-
-def test_accumulated_updates_count_and_end_with_the_epoch():
-    sizes = [
-        result.samples
-        for result in danlu.steps(network(), classes(n=70), danlu.Recipe(batch_size=8, accumulate=4, epochs=2))
-    ]
-    assert sizes == [32, 32, 6] * 2
 
 
 # Inputs, outputs and own steps -------------------------------------------------------------------------------------
