@@ -4,7 +4,7 @@ BIN := .venv/bin
 RECIPE ?= digits
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench setup clean
+.PHONY: help train test lint format bench engines setup clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ format: .venv/.ready  ## bring the code into its format
 
 bench: .venv/.bench-ready  ## measure danlu beside other trainers; writes bench/results/peers.json
 	@$(BIN)/python -m bench.peers
+
+engines: .venv/.ready  ## measure danlu.zero beside PyTorch; writes bench/results/engines.json
+	@$(BIN)/python -m bench.engines
 
 setup: .venv/.ready  ## make .venv with pinned requirements and danlu itself
 

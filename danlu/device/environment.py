@@ -27,8 +27,10 @@ def environment() -> dict[str, Any]:
     }
 
 
-def describe(device: str) -> str:
+def describe(device: str, engine: str = "torch") -> str:
     """Say in a few words what a run on `device` was measured on."""
+    if engine == "zero":
+        return f"{_processor()}, {torch.get_num_threads()} threads, danlu.zero on numpy {_version('numpy')}"
     torch_version = f"torch {torch.__version__}"
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, {torch_version}"

@@ -45,6 +45,18 @@ def exact(*, deterministic: bool, threads: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def blas_threads(threads: int) -> Iterator[None]:
+    """Let NumPy's matrix products use so many threads; without `threadpoolctl` they use what they are set to."""
+    try:
+        import threadpoolctl
+    except ModuleNotFoundError:
+        yield
+        return
+    with threadpoolctl.threadpool_limits(threads, user_api="blas"):
+        yield
+
+
+@contextlib.contextmanager
 def kept_generators() -> Iterator[None]:
     """Put the default generators of Python, NumPy and PyTorch (with its CUDA devices) back at the end."""
     states = random.getstate(), np.random.get_state(), torch.get_rng_state()

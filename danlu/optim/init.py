@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from danlu import keyed
 from danlu.errors import RecipeError, unknown_name
+from danlu.optim.framework import framework_of, is_zero
 from danlu.optim.names import Named, named_parameters, no_match
 from danlu.optim.options import REFUSALS, check_options
 from danlu.recipe import Init
@@ -104,7 +105,9 @@ def _draw(index: int, rule: Init, entry: Named, seed: int) -> None:
     address = keyed.number("init", seed, zlib.crc32(entry.name.encode()))
     torch.default_generator.manual_seed(address)
     parameter = entry.parameter
-    values = parameter.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+    ours = is_zero(parameter)  # the same values for either framework
+    values = torch.from_numpy(parameter.detach().numpy().copy()) if ours else parameter.detach().to("cpu", copy=True)
+    values = values.contiguous()
     options: dict[str, Any] = rule.options
     try:
         INITIALISERS[rule.name](values, **options)
@@ -113,5 +116,8 @@ def _draw(index: int, rule: Init, entry: Named, seed: int) -> None:
         fix = f"change the rule's options, or choose other parameters with layers or names ({error})"
         want = "an initialiser that fits the parameter's shape"
         raise RecipeError(where=f"init[{index}]", got=got, want=want, fix=fix) from error
+    if ours:
+        parameter.detach().copy_(framework_of(parameter).from_numpy(values.numpy()))
+        return
     with torch.no_grad():
         parameter.copy_(values)

@@ -8,6 +8,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from danlu.errors import RecipeError, unknown_name
+from danlu.optim.framework import framework_of
 from danlu.optim.groups import as_tuple, param_groups, trainable_parameters
 from danlu.optim.names import named_parameters
 from danlu.optim.options import REFUSALS, check_options, refused
@@ -40,7 +41,8 @@ def make_optimizer(spec: Optim | Factory, model: nn.Module) -> Optimizer:
         model: its parameters are shared, not copied.
 
     Returns:
-        a plain PyTorch optimizer; each of its groups also holds its parameters' qualified names, under "names".
+        a plain optimizer of the model's own framework; each of its groups also holds its parameters'
+            qualified names, under "names".
 
     Raises:
         RecipeError: an unknown name or option, a value that PyTorch refuses, a pattern that matches nothing.
@@ -48,7 +50,7 @@ def make_optimizer(spec: Optim | Factory, model: nn.Module) -> Optimizer:
     """
     if not isinstance(spec, Optim):
         return _from_factory(spec, model)
-    target = _target(spec.name)
+    target = _target(spec.name, framework_of(model))
     options = _options(spec, target)
     _check_groups(spec, target, options)
     build: Callable[..., Optimizer] = target
@@ -59,14 +61,20 @@ def make_optimizer(spec: Optim | Factory, model: nn.Module) -> Optimizer:
         raise refused("optim", target, spec.name, error) from error
 
 
-def _target(name: str) -> type[Optimizer]:
-    """Return the class for a name."""
+def _target(name: str, framework: Any = torch) -> type[Optimizer]:
+    """Return a framework's class for a name."""
     if name == "lbfgs":
         want = "an optimizer whose update takes one gradient (lbfgs evaluates the loss several times per update)"
         raise RecipeError(where="optim.name", got=name, want=want, fix='use "adam" or "sgd"')
-    if name not in OPTIMIZERS:
+    offered = {key: vars(framework.optim).get(kind.__name__) for key, kind in OPTIMIZERS.items()}
+    kind = offered.get(name)
+    if kind is None and name in OPTIMIZERS:
+        there = ", ".join(key for key, one in offered.items() if one is not None)
+        want = f"an optimizer that {framework.__name__} has: {there}"
+        raise RecipeError(where="optim.name", got=name, want=want, fix='use one of them, or engine="torch"')
+    if kind is None:
         raise unknown_name(RecipeError, "optim.name", name, OPTIMIZERS, "optimizer")
-    return OPTIMIZERS[name]
+    return kind  # type: ignore[no-any-return]
 
 
 def _options(spec: Optim, target: type[Optimizer]) -> dict[str, Any]:
@@ -101,8 +109,9 @@ def _try_out(where: str, target: Callable[..., Any], options: Mapping[str, Any],
 
 
 def _refusal(target: Callable[..., Any], options: Mapping[str, Any]) -> Exception | None:
+    framework = framework_of(target)
     try:
-        target([nn.Parameter(torch.zeros(1))], **options)
+        target([framework.nn.Parameter(framework.zeros(1))], **options)
     except REFUSALS as error:
         return error
     return None
@@ -114,14 +123,15 @@ def _from_factory(factory: Factory, model: nn.Module) -> Optimizer:
     if not callable(factory):
         raise RecipeError(where="optim", got=factory, want="a name or `params -> Optimizer`", fix='write Optim("sgd")')
     built: object = factory(parameters)
-    if not isinstance(built, Optimizer):
-        got = f"a {type(built).__name__} from the factory"
-        raise RecipeError(where="optim", got=got, want="a torch.optim.Optimizer", fix="return the optimizer itself")
+    kind = framework_of(model).optim.Optimizer
+    if not isinstance(built, kind):
+        got, want = f"a {type(built).__name__} from the factory", f"a {kind.__module__.rpartition('.')[0]}.Optimizer"
+        raise RecipeError(where="optim", got=got, want=want, fix="return the optimizer itself")
     if isinstance(built, torch.optim.LBFGS):
         _target("lbfgs")
     for group in built.param_groups:
         group["names"] = _names_of(group["params"], model)
-    return built
+    return built  # type: ignore[no-any-return]
 
 
 def _names_of(parameters: Iterable[torch.Tensor], model: nn.Module) -> list[str]:

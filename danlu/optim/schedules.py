@@ -9,6 +9,7 @@ from torch.optim import lr_scheduler as torch_schedules
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from danlu.errors import RecipeError, TrainingError, unknown_name
+from danlu.optim.framework import framework_of
 from danlu.optim.options import REFUSALS, check_options, refused
 from danlu.optim.plain import decode, encode
 from danlu.recipe import Schedule as ScheduleSpec
@@ -57,7 +58,7 @@ class Schedule:
         self._advance: Callable[..., None] = scheduler.step
         self._warmup, self._warmup_start = warmup, warmup_start
         self._first = self.lrs()
-        bases = self._first if isinstance(scheduler, ReduceLROnPlateau) else getattr(scheduler, "base_lrs", self._first)
+        bases = self._first if _is_plateau(scheduler) else getattr(scheduler, "base_lrs", self._first)
         self._bases = [float(base) for base in bases]
         self._at_start = _progress(scheduler)
         # PyTorch warns where it did not see an update before the first step, as under a captured or skipped update
@@ -149,7 +150,7 @@ def make_schedule(spec: ScheduleSpec | Factory, optimizer: Optimizer, *, horizon
         return _from_factory(spec, optimizer)
     if spec.name not in SCHEDULES:
         raise unknown_name(RecipeError, "schedule.name", spec.name, SCHEDULES, "schedule")
-    target = SCHEDULES[spec.name]
+    target = getattr(framework_of(optimizer).optim.lr_scheduler, SCHEDULES[spec.name].__name__)
     options = _options(spec, optimizer, horizon)
     build: Callable[..., LRScheduler] = target
     try:
@@ -216,12 +217,17 @@ def _from_factory(factory: object, optimizer: Optimizer) -> Schedule:
         want, fix = "a name or `optimizer -> LRScheduler`", 'write Schedule("cosine")'
         raise RecipeError(where="schedule", got=factory, want=want, fix=fix)
     built: object = factory(optimizer)
-    if not isinstance(built, LRScheduler):
-        want = "a torch.optim.lr_scheduler.LRScheduler"
+    kind = framework_of(optimizer).optim.lr_scheduler.LRScheduler
+    if not isinstance(built, kind):
+        want = f"a {kind.__module__}.LRScheduler"
         got = f"a {type(built).__name__} from the factory"
         raise RecipeError(where="schedule", got=got, want=want, fix="return the scheduler itself")
-    monitor = ScheduleSpec().monitor if isinstance(built, ReduceLROnPlateau) else None
+    monitor = ScheduleSpec().monitor if _is_plateau(built) else None
     return _settled(built, optimizer, per="epoch", monitor=monitor, warmup=0, start=0.0)
+
+
+def _is_plateau(scheduler: object) -> bool:
+    return isinstance(scheduler, framework_of(scheduler).optim.lr_scheduler.ReduceLROnPlateau)
 
 
 def _settled(

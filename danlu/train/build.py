@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torch import nn, optim
 
@@ -13,19 +13,31 @@ from danlu.device import Plan
 from danlu.errors import RecipeError, unknown_name
 from danlu.objectives import Objective, make_objective
 from danlu.optim import Ema, freeze, initialise, make_optimizer
+from danlu.optim.framework import is_zero
 from danlu.optim.options import check_options
 from danlu.recipe import Data as DataPart
 from danlu.recipe import Model as ModelPart
 from danlu.recipe import Settled
+from danlu.train.learner import Learner
 from danlu.train.reference import is_reference, load_reference
 from danlu.train.step import Parts, Step, TorchLearner
+from danlu.train.weights import load_module
+
+if TYPE_CHECKING:
+    from danlu.train.zero_learner import ZeroLearner
 
 
-def build_model(part: ModelPart | None, seed: int) -> nn.Module:
+def build_model(part: ModelPart | None, seed: int, engine: Literal["torch", "zero"] = "torch") -> Any:
     """Build the model that a recipe names, its first weights drawn from the recipe's seed.
+
+    Args:
+        part: the recipe's.
+        seed: the recipe's.
+        engine: with "zero" a PyTorch model becomes its twin in danlu.zero, with the same first weights.
 
     Raises:
         RecipeError: an unknown name or option, or something that is no `nn.Module`.
+        ModelError: the model has no twin.
     """
     if part is None or not part.build:
         want = "a model: a name, or file.py:Name"
@@ -35,7 +47,11 @@ def build_model(part: ModelPart | None, seed: int) -> nn.Module:
     with device.kept_generators():
         device.seed_all(keyed.number("model", seed))
         model = builder(**part.options)
-    if not isinstance(model, nn.Module):
+    if engine == "zero" and isinstance(model, nn.Module):
+        from danlu.models.twin import twin
+
+        return twin(model)
+    if not isinstance(model, nn.Module) and not is_zero(model):
         got = f"{part.build}, which returned a {type(model).__name__}"
         raise RecipeError(where="model.build", got=got, want="a torch.nn.Module", fix="return the module")
     return model
@@ -88,12 +104,13 @@ def load_objects(recipe: Settled, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_learner(
-    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None = None
-) -> TorchLearner:
+    model: Any, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None = None
+) -> Learner:
     """Freeze, initialise, place and bind a model to its objective and optimizer.
 
     Args:
-        model: changed in place: its device, and what `freeze` and `init` rules say.
+        model: of PyTorch or danlu.zero, which decides the engine; changed in place: its device, and what `freeze` and
+            `init` rules say.
         recipe: settled.
         objects: real objects that stand in for names, from `settle`.
         plan: the machine's part.
@@ -101,8 +118,10 @@ def build_learner(
     """
     freeze(model, recipe.freeze)
     initialise(model, recipe.init, seed=recipe.seed)
-    model.to(plan.device)
     clips = recipe.optim
+    if is_zero(model):
+        return _zero_learner(model, recipe, objects, plan, step)
+    model.to(plan.device)
     parts = Parts(
         model=model,
         objective=_objective(recipe, objects, plan),
@@ -116,14 +135,52 @@ def build_learner(
     return TorchLearner(parts, plan, recipe.seed)
 
 
+def _zero_learner(
+    model: Any, recipe: Settled, objects: Mapping[str, Any], plan: Plan, step: Step | None
+) -> "ZeroLearner":
+    from danlu.train.zero_learner import ZeroLearner, ZeroParts
+    from danlu.train.zero_state import Average
+
+    clips = recipe.optim
+    parts = ZeroParts(
+        model=model,
+        objective=_objective(recipe, objects, plan),
+        optimizer=make_optimizer(objects.get("optim", recipe.optim), model),
+        ema=None if recipe.ema == "off" else Average(model, recipe.ema),
+        step=step,
+        clip_norm=None if clips.clip_norm == "off" else clips.clip_norm,
+        clip_value=None if clips.clip_value == "off" else clips.clip_value,
+    )
+    return ZeroLearner(parts, plan, recipe.seed)
+
+
 def build_evaluator(
-    model: nn.Module, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None = None
-) -> TorchLearner:
+    model: Any, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None = None
+) -> Learner:
     """Bind a model to its objective alone, to evaluate or predict; nothing of the model changes but its device."""
+    if is_zero(model):
+        from danlu.train.zero_learner import ZeroLearner, ZeroParts
+
+        return ZeroLearner(ZeroParts(model, _objective(recipe, objects, plan), None, step=step), plan, recipe.seed)
     model.to(plan.device)
     unused = optim.SGD([nn.Parameter()])  # a learner has an optimizer; this one never moves
     return TorchLearner(Parts(model, _objective(recipe, objects, plan), unused, step=step), plan, recipe.seed)
 
 
+def load_weights(model: Any, arrays: Mapping[str, Any]) -> None:
+    """Copy arrays into a model of either framework by name; raise `ModelError` where they do not fit."""
+    if is_zero(model):
+        from danlu.train.zero_state import load_module as load_zero
+
+        load_zero(model, arrays)
+    else:
+        load_module(model, dict(arrays))
+
+
 def _objective(recipe: Settled, objects: Mapping[str, Any], plan: Plan) -> Objective:
-    return make_objective(objects.get("loss", recipe.loss), recipe.metrics, plan.device)
+    loss = objects.get("loss", recipe.loss)
+    if plan.engine == "zero":
+        from danlu.train.zero_loss import named
+
+        loss = named(loss)
+    return make_objective(loss, recipe.metrics, plan.device)

@@ -29,6 +29,7 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
     error: BaseException | None = None
     try:
         with learner.session():
+            training.restore()
             calls.fit_start()
             training.begin()
             stop = training.finished()
@@ -45,7 +46,7 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
                         stop = stop or wish
                     if learner.schedule_per == "update" or (learner.schedule_per == "epoch" and state.position == 0):
                         learner.step_schedule()
-                    if evaluated and training.improved:
+                    if training.save_due() or (evaluated and training.improved):
                         calls.checkpoint()
                     stop = stop or ended
                     yield result

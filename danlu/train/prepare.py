@@ -3,11 +3,10 @@
 from dataclasses import replace
 from typing import Any
 
-from torch import nn
-
 from danlu.data import Batches, Data, Loader, Sampler, Source, as_data
 from danlu.device import Plan, plan_for
 from danlu.errors import DataError, RecipeError, unknown_name
+from danlu.optim.framework import is_zero
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import settle
 from danlu.train.build import build_learner, load_objects
@@ -16,7 +15,7 @@ from danlu.train.step import Step
 from danlu.train.training import Training
 
 
-def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = None) -> Training:
+def prepare(model: Any, data: Any, recipe: Recipe, *, step: Step | None = None, plan: Plan | None = None) -> Training:
     """Bind everything a run needs, and check it.
 
     Args:
@@ -24,16 +23,17 @@ def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = 
         data: whatever `danlu.data.as_data` takes.
         recipe: as the caller wrote it; real objects may stand where names do.
         step: the caller's own `(model, batch) -> loss`, or named losses.
+        plan: what another start of this run decided; the default is this machine's own.
 
     Raises:
         DanluError: something does not fit together; nothing has been trained.
     """
-    settled, given = settle(recipe)
+    settled, given = settle_for(model, recipe)
     objects = load_objects(settled, given)
     if settled.epochs == settled.updates == settled.minutes == "off":
         want = "a limit on epochs, updates or minutes"
         raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")
-    plan = plan_for(settled)
+    plan = plan or plan_for(settled)
     if not isinstance(data, Data):  # a `Data` is split already
         data = as_data(data, seed=settled.seed, **_split(settled))
     monitor = _monitor(settled, data, own_step=step is not None)
@@ -51,6 +51,22 @@ def prepare(model: nn.Module, data: Any, recipe: Recipe, *, step: Step | None = 
         if learner.schedule_per == "evaluation":
             _known_row("schedule.monitor", settled.schedule.monitor, _rows(settled, data), own_step=step is not None)
     return training
+
+
+def settle_for(model: Any, recipe: Recipe) -> tuple[Settled, dict[str, Any]]:
+    """Settle a recipe, its engine being the model's.
+
+    Raises:
+        RecipeError: the recipe asks for danlu.zero, and the model is PyTorch's.
+    """
+    settled, given = settle(recipe)
+    if is_zero(model):
+        settled.engine = "zero"
+    elif settled.engine == "zero":
+        want = 'a danlu.zero.nn.Module, because the recipe says engine = "zero"'
+        fix = "build it from danlu.zero.nn, or leave the engine out"
+        raise RecipeError(where="model", got=f"a {type(model).__name__} of PyTorch", want=want, fix=fix)
+    return settled, given
 
 
 def _split(recipe: Settled) -> dict[str, Any]:

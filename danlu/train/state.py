@@ -25,6 +25,7 @@ class TrainState:
         samples_seen: training samples so far, repeats counted.
         epoch: epochs completed.
         position: batches of the current epoch already used; 0 at the start of an epoch.
+        train_samples: how many the training set has: a run goes on with the same data only.
         evaluations_since_best: evaluations without improvement of the monitored metric.
     """
 
@@ -35,6 +36,7 @@ class TrainState:
     position: int = 0
     best: Best | None = None
     evaluations_since_best: int = 0
+    train_samples: int = 0
     hooks: dict[str, Hook] = field(default_factory=dict)
 
     def advance(self, batches: int, samples: int, batches_per_epoch: int) -> None:
@@ -61,4 +63,4 @@ class TrainState:
             hook.load(values["hooks"].get(name, {}))
 
 
-COUNTERS = ("updates_done", "samples_seen", "epoch", "position", "best", "evaluations_since_best")
+COUNTERS = ("updates_done", "samples_seen", "epoch", "position", "best", "evaluations_since_best", "train_samples")

@@ -25,6 +25,7 @@ from danlu.optim import Ema, Schedule, clip, make_schedule
 from danlu.train.graph import write_graph
 from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
 from danlu.train.lone_sample import batch_norms, first_sample, one_value_per_channel
+from danlu.train.sums import Sums
 from danlu.train.weights import as_array, export_parts, import_parts
 
 Step = Callable[[nn.Module, Batch], Any]
@@ -61,10 +62,7 @@ class TorchLearner(Learner):
         self._cast = device.autocast(self.device, plan.precision) or contextlib.nullcontext
         self._clips = parts.clip_norm is not None or parts.clip_value is not None
         self.schedule_per = "off"
-        self._prepared = False
-        self._named: dict[str, Tensor] = {}  # sums of an own step's named losses
-        self._no_sums = torch.zeros(2, dtype=torch.float64, device=self.device)
-        self._sums, self._evaluation_sums = self._no_sums.clone(), self._no_sums.clone()
+        self._sums = Sums(parts.objective, self.device, own_step=parts.step is not None)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -100,7 +98,9 @@ class TorchLearner(Learner):
                     output, loss = None, self._own_step(parts.step, batch, model)
             minimised = loss if weigh is None else weigh(loss, batch)
             (minimised if scaler is None else scaler.scale(minimised)).backward()  # type: ignore[no-untyped-call]
-            samples += self._add(self._sums, batch, loss, output)
+            size = count(batch)
+            self._sums.add(loss, output, batch[1], size)
+            samples += size
         if self._clips or on_grads is not None:
             self._grads_ready(on_grads)
         if scaler is None:
@@ -129,10 +129,7 @@ class TorchLearner(Learner):
     def _own_step(self, step: Step, batch: Batch, model: nn.Module) -> Tensor:
         loss = step(model, batch)
         if isinstance(loss, dict):
-            samples = count(batch)
-            for name, value in loss.items():
-                zero = torch.zeros((), dtype=torch.float64, device=self.device)
-                self._named.setdefault(name, zero).add_(value.detach(), alpha=samples)
+            self._sums.add_named(loss, count(batch))
             loss = torch.stack(list(loss.values())).sum()
         return loss  # type: ignore[no-any-return]
 
@@ -145,16 +142,6 @@ class TorchLearner(Learner):
             clip(moved, norm=parts.clip_norm, value=parts.clip_value)
         if on_grads is not None:
             on_grads()
-
-    def _add(self, sums: Tensor, batch: Batch, loss: Tensor, output: Any) -> int:
-        """Add one batch to device sums; return its samples."""
-        samples = count(batch)
-        if self.parts.step is None:
-            self.parts.objective.add(sums, loss, output, batch[1])
-        else:
-            sums[0].add_(loss.detach(), alpha=samples)
-            sums[1].add_(samples)
-        return samples
 
     def plan_schedule(self, spec: Any, horizon: int | None) -> None:
         """Make the schedule of the optimizer's learning rates."""
@@ -172,30 +159,18 @@ class TorchLearner(Learner):
 
     def train_sums(self) -> npt.NDArray[np.float64]:
         """Read the training sums in one copy."""
-        return self._sums.cpu().numpy().copy()
+        return self._sums.read_train()
 
     def train_figures(self) -> Figures:
         """Read the training sums, and start new ones."""
-        figures = self._figures(self._sums)
-        self._sums.copy_(self._no_sums)
-        return figures
-
-    def _figures(self, sums: Tensor) -> Figures:
-        read = sums.cpu().numpy()
-        samples = float(read[1])
-        named = {name: float(total) / samples for name, total in self._named.items() if samples}
-        self._named.clear()
-        if self.parts.step is not None:
-            return {"loss": float(read[0]) / samples if samples else float("nan"), **named}
-        return self.parts.objective.read(read)
+        return self._sums.train_figures()
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
         """Hold evaluation mode, no gradients and a seed of its own; every module's own mode comes back."""
         model = self._evaluated()
         training = [module for module in model.modules() if module.training]
-        named, self._named = self._named, {}
-        self._evaluation_sums.copy_(self._no_sums)
+        self._sums.begin_evaluation()
         with torch.no_grad(), device.kept_generators():
             try:
                 model.eval()
@@ -204,7 +179,7 @@ class TorchLearner(Learner):
             finally:
                 for module in training:
                     module.training = True
-                self._named = named
+                self._sums.end_evaluation()
 
     def _evaluated(self) -> nn.Module:
         return self.parts.model if self.parts.ema is None else self.parts.ema.module
@@ -218,13 +193,13 @@ class TorchLearner(Learner):
                 loss = parts.objective.loss(output, batch[1])
             else:
                 output, loss = None, self._own_step(parts.step, batch, model)
-        return Result(loss, self._add(self._evaluation_sums, batch, loss, output), output)
+        samples = count(batch)
+        self._sums.add(loss, output, batch[1], samples, evaluating=True)
+        return Result(loss, samples, output)
 
     def evaluation_figures(self) -> Figures:
         """Read the evaluation sums in one copy, and start new ones."""
-        figures = self._figures(self._evaluation_sums)
-        self._evaluation_sums.copy_(self._no_sums)
-        return figures
+        return self._sums.evaluation_figures()
 
     def predict(self, batch: Batch) -> Array:
         """Return probabilities or values for one batch; inside `evaluating`."""
@@ -241,11 +216,11 @@ class TorchLearner(Learner):
             except DanluError:
                 raise
             except Exception as error:
-                raise _misfit(error, batch, name) from error
+                raise misfit(error, batch, name) from error
             if step is not None:
                 return _check_step(output)
             warnings = check(self.parts.objective.loss, output, batch[1])
-            self._prepare(output, batch[1])
+            self._sums.prepare(output, batch[1])
         return warnings
 
     def lone_sample_refused(self, batch: Batch) -> str | None:
@@ -258,7 +233,7 @@ class TorchLearner(Learner):
             try:
                 forward(model, one[0]) if step is None else step(model, one)
             except Exception as error:
-                raise _misfit(error, one, "one-sample") from error
+                raise misfit(error, one, "one-sample") from error
         return next(iter(found), None)
 
     def check_targets(self, targets: Mapping[str, Array | None]) -> None:
@@ -266,26 +241,16 @@ class TorchLearner(Learner):
         if self.parts.step is None:
             settle_targets(self.parts.objective, targets)
 
-    def _prepare(self, output: Any, target: Any) -> None:
-        """Size the sums from the first batch that is checked."""
-        if not self._prepared:
-            self.parts.objective.prepare(output, target)
-            self._no_sums = self.parts.objective.zeros(self.device)
-            self._sums, self._evaluation_sums = self._no_sums.clone(), self._no_sums.clone()
-            self._prepared = True
-
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return weights, buffers, optimizer, schedule, average, scaler and the sums of the current epoch."""
         tensors, values = export_parts(self.parts)
-        tensors["sums"] = {"train": as_array(self._sums), **{f"named/{k}": as_array(v) for k, v in self._named.items()}}
+        tensors["sums"] = self._sums.state()
         return tensors, values
 
     def load(self, tensors: Tensors, values: dict[str, Any]) -> None:
         """Take back what `state` returned, by copying into the live tensors."""
         import_parts(self.parts, tensors, values)
-        sums = dict(tensors["sums"])
-        self._sums = torch.tensor(sums.pop("train"), device=self.device)
-        self._named = {k.removeprefix("named/"): torch.tensor(v, device=self.device) for k, v in sums.items()}
+        self._sums.load(tensors["sums"])
 
     def snapshot(self) -> object:
         """Return a copy of the evaluated weights, on their device."""
@@ -336,7 +301,8 @@ def _check_step(loss: Any) -> list[str]:
     return []
 
 
-def _misfit(error: Exception, batch: Batch, name: str) -> ModelError:
+def misfit(error: Exception, batch: Batch, name: str) -> ModelError:
+    """Return the error for a model that fails on a batch of the set `name`."""
     inputs = batch[0]
     tensors = [inputs] if isinstance(inputs, Tensor) else inputs.values() if isinstance(inputs, dict) else inputs
     shapes = ", ".join(f"{tuple(t.shape)} {str(t.dtype).removeprefix('torch.')}" for t in tensors)

@@ -3,23 +3,28 @@
 import math
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from danlu.data import Batches, Data
 from danlu.device import Plan
-from danlu.errors import DataError
+from danlu.errors import DataError, RunError
 from danlu.objectives import higher_is_better
 from danlu.recipe import Settled
+from danlu.save import locked
 from danlu.track import MetricStore
 from danlu.train.evaluate import evaluate
 from danlu.train.hook import Stop
-from danlu.train.learner import Batch, Figures, Learner
+from danlu.train.learner import Batch, Figures, Learner, Tensors
 from danlu.train.state import TrainState
+
+Saved = list[tuple[Tensors, dict[str, Any]]]  # checkpoints that were read, the one to go on from last
 
 
 @dataclass
@@ -38,6 +43,7 @@ class Training:
         improved: whether the newest evaluation is the best so far.
         notices: what the user should be told once, at the start.
         stop: why the run ended; None while it runs.
+        saved: the state that a resumed run goes on from; None for a new run.
     """
 
     recipe: Settled
@@ -55,20 +61,29 @@ class Training:
     sums_closed: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     improved: bool = False
     stop: Stop | None = None
+    saved: Saved | None = None
     best_weights: object | None = None
     best_figures: Figures = field(default_factory=dict)
     started_s: float = field(default_factory=time.monotonic)
     ended_s: float | None = None
+    seconds_before: float = 0.0
+    saved_s: float = field(default_factory=time.monotonic)
     state: TrainState = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = TrainState(self.learner)
+        self.state = TrainState(self.learner, train_samples=self.train.samples)
         self.limit = None if self.recipe.limit_batches == "off" else self.recipe.limit_batches
         self.batches_per_epoch = min(len(self.train), self.limit or len(self.train))
         self._higher = _mode(self.recipe, self.monitor)
+        self._held = ExitStack()
+
+    def hold(self, folder: Path) -> None:
+        """Keep other processes out of a run folder; raise `RunError` where one trains there already."""
+        notice = self._held.enter_context(locked(folder))
+        self.notices += [] if notice is None else [notice]
 
     def record_in(self, folder: Path) -> None:
-        """Keep the record in a run folder, which must be this run's own."""
+        """Keep the record in a run folder, which `hold` has made this run's own."""
         self.folder = folder
         self.store = MetricStore(folder / "metrics.sqlite")
 
@@ -94,9 +109,36 @@ class Training:
         """Seconds of training, evaluations included; what hooks do before and after it is not counted."""
         return (time.monotonic() if self.ended_s is None else self.ended_s) - self.started_s
 
+    def restore(self) -> None:
+        """Go on from the saved state of a resumed run; the hooks are known by now."""
+        if self.saved is None:
+            return
+        state, stop = self.state, self.recipe.early_stop
+        state.load_state_dict(*self.saved[-1])
+        if stop != "off" and stop.restore_best and state.best is not None:
+            best = next((one for one in self.saved if one[1]["updates_done"] == state.best["step"]), None)
+            if best is None:
+                got, fix = f"no checkpoint of update {state.best['step']}", "set early_stop.restore_best = false"
+                raise RunError(where="early_stop.restore_best", got=got, want="the best weights", fix=fix)
+            self.learner.load(best[0], best[1]["learner"])
+            self.best_weights = self.learner.snapshot()
+            self.learner.load(self.saved[-1][0], self.saved[-1][1]["learner"])
+        self._remember()
+
+    def _remember(self) -> None:
+        """Take the newest and the best figures, and the time, from the rows that the resumed run kept."""
+        best = None if self.state.best is None else self.state.best["step"]
+        for step, name, value in self.store.rows():
+            if "/" in name and not name.startswith("running/"):
+                self.figures[name] = value
+                if step == best:
+                    self.best_figures[name] = value
+        self.seconds_before = max((value for _, name, value in self.store.timings("seconds")), default=0.0)
+
     def begin(self) -> None:
         """Start the clock."""
-        self.started_s, self.ended_s = time.monotonic(), None
+        self.started_s, self.ended_s = time.monotonic() - self.seconds_before, None
+        self.saved_s = time.monotonic()
 
     def end(self) -> None:
         """Stop the clock and end worker processes."""
@@ -126,6 +168,20 @@ class Training:
         if recipe.minutes != "off" and self.seconds >= recipe.minutes * 60:
             return Stop(f"{recipe.minutes:g} minutes are over", "finished")
         return None
+
+    def save_due(self) -> bool:
+        """Say whether a checkpoint falls on this update, besides those of the best and the last."""
+        when, state = self.recipe.checkpoints, self.state
+        if when == "off":
+            return False
+        if when.per == "update":
+            return state.updates_done % when.every == 0
+        if when.per == "epoch":
+            return state.position == 0 and state.epoch % when.every == 0
+        if time.monotonic() - self.saved_s < when.every * 60:
+            return False
+        self.saved_s = time.monotonic()
+        return True
 
     def evaluation_due(self) -> bool:
         """Say whether an evaluation falls on this update."""
@@ -173,7 +229,8 @@ class Training:
                 self.best_weights, self.best_figures = self.learner.snapshot(), figures
 
     def close(self) -> None:
-        """End worker processes."""
+        """End worker processes, and give the run folder back."""
+        self._held.close()
         for batches in (self.train, *self.valid.values(), *([self.test] if self.test is not None else [])):
             batches.close()
 

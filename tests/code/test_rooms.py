@@ -28,12 +28,12 @@ def copy(tmp_path):
 def test_rooms_import_downwards_only():
     done = lint(ROOT)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Contracts: 1 kept, 0 broken." in done.stdout
+    assert "Contracts: 2 kept, 0 broken." in done.stdout
 
 
 def test_every_room_is_in_the_list():
     contract = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
-    (layers,) = contract["contracts"]
+    (layers,) = [one for one in contract["contracts"] if one["type"] == "layers"]
     assert layers["exhaustive"] is True
     listed = {name.strip() for line in layers["layers"] for name in line.split("|")} | set(layers["exhaustive_ignores"])
     folders = {path.parent.name for path in (ROOT / "danlu").glob("*/__init__.py")}
@@ -49,6 +49,7 @@ def test_every_room_is_in_the_list():
         ("optim/clip.py", "from danlu.models import mlp"),
         ("track/store.py", "def late():\n    from danlu.hooks import Log"),
         ("train/loop.py", "from danlu.api import fit"),
+        ("zero/tape.py", "import torch"),
     ],
 )
 def test_an_import_upwards_or_sideways_is_found(copy, file, line):
@@ -56,7 +57,7 @@ def test_an_import_upwards_or_sideways_is_found(copy, file, line):
     path.write_text(path.read_text(encoding="utf-8") + f"\n{line}\n", encoding="utf-8")
     done = lint(copy)
     assert done.returncode == 1, done.stdout + done.stderr
-    assert "Contracts: 0 kept, 1 broken." in done.stdout
+    assert "Contracts: 1 kept, 1 broken." in done.stdout
     assert f"danlu.{Path(file).with_suffix('').as_posix().replace('/', '.')} ->" in done.stdout
 
 

@@ -1,0 +1,111 @@
+"""Going on with a run that was stopped or killed: from which state, and with which recipe."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from danlu import save
+from danlu.device import Plan
+from danlu.errors import RecipeError, RunError
+from danlu.optim import changes_with_horizon
+from danlu.recipe import Settled
+from danlu.recipe_text import read, to_tree
+from danlu.train.training import Training
+
+SAFE = ("about", "log_every", "tensorboard", "checkpoints", "minutes", "data.workers")
+LENGTH = ("epochs", "updates")  # safe unless the schedule's curve depends on the run's length
+
+
+def stored_recipe(folder: Path) -> Settled:
+    """Return the recipe of a run that shall go on; raise `RunError` where the folder holds none."""
+    if not save.holds_run(folder) or not (folder / "recipe.toml").exists():
+        want, fix = "a run's folder", "check the path; `danlu runs` lists what is there"
+        raise RunError(where=str(folder), got="a folder that holds no run", want=want, fix=fix)
+    return read(folder / "recipe.toml")
+
+
+def pinned_plan(folder: Path, now: Plan) -> Plan:
+    """Return the plan that a run began with, whatever this machine would choose today."""
+    known = save.read_json(folder / "plan.json")
+    return replace(now, **{key: value for key, value in known.items() if key in now.__dataclass_fields__})
+
+
+def changes(before: Settled, now: Settled) -> list[str]:
+    """Return what a recipe says otherwise than the run's own, and cannot without changing what it would have been."""
+    old, new = _flat(to_tree(before)), _flat(to_tree(now))
+    curve = now.schedule != "off" and changes_with_horizon(now.schedule)
+    safe = SAFE if curve else SAFE + LENGTH
+    keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
+    unsafe = [key for key in keys if not any(key == one or key.startswith(f"{one}.") for one in safe)]
+    return [f"{key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}" for key in unsafe]
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {prefix: tree}
+    found: dict[str, Any] = {}
+    for key, item in tree.items():
+        found |= _flat(item, f"{prefix}.{key}" if prefix else key)
+    return found
+
+
+def check_changes(folder: Path, now: Settled, *, accept: bool) -> list[str]:
+    """Return the changes as notices; raise `RecipeError` where there are any and they are not accepted."""
+    found = changes(stored_recipe(folder), now)
+    if found and not accept:
+        fix = "resume with the run's own recipe, or pass --accept-changes: the run is another one from there on"
+        raise RecipeError(where="recipe", got="; ".join(found), want=f"the recipe of {folder}", fix=fix)
+    return [f"resumed with another recipe: {change}" for change in found]
+
+
+def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | None:
+    """Let a prepared run go on from the newest sound checkpoint of its folder.
+
+    Args:
+        training: prepared with the same recipe, data and model.
+        folder: the run's.
+        strict: refuse, where the newest checkpoint is damaged, to go back to an older one.
+
+    Returns:
+        why there is nothing left to do, and then nothing was changed; else None.
+
+    Raises:
+        RunError: another process trains there; no sound checkpoint, or one of other data.
+    """
+    training.hold(folder)
+    step, checkpoint, notices = save.newest(folder)
+    if notices and strict:
+        fix = "leave --strict out to go on from an older checkpoint"
+        raise RunError(where=str(folder), got=notices[0], want="a sound newest checkpoint", fix=fix)
+    known = checkpoint[1].get("train_samples")
+    if known != training.state.train_samples:
+        got, want = f"{training.state.train_samples} training samples", f"the {known} that the run began with"
+        raise RunError(where="data", got=got, want=want, fix="give it the same data")
+    training.saved = [checkpoint]
+    best = checkpoint[1].get("best")
+    if best is not None and best["step"] != step and best["step"] in save.steps(folder):
+        training.saved.insert(0, save.read(save.folder(folder, best["step"])))
+    over = _nothing_left(training, folder)
+    if over is not None:
+        return over
+    for newer in [other for other in save.steps(folder) if other > step]:
+        damaged = save.folder(folder, newer)
+        damaged.rename(damaged.with_name(f".damaged-{damaged.name}"))
+    training.notices += [*notices, f"goes on after update {step:,}"]
+    training.record_in(folder)
+    return None
+
+
+def _nothing_left(training: Training, folder: Path) -> str | None:
+    """Return why a run is over already, or None where there is something left to train."""
+    path = folder / "summary.json"
+    if not path.exists() or training.saved is None:
+        return None
+    ended, values, recipe = save.read_json(path), training.saved[-1][1], training.recipe
+    if ended["status"] == "stopped":
+        return str(ended["reason"])
+    limits = (recipe.epochs, values["epoch"]), (recipe.updates, values["updates_done"])
+    over = any(limit != "off" and done >= limit for limit, done in limits)
+    return str(ended["reason"]) if ended["status"] == "finished" and over else None
