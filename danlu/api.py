@@ -3,9 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
-
-from torch import nn
+from typing import Any, Literal
 
 from danlu import hooks as hook_room
 from danlu import save
@@ -13,22 +11,24 @@ from danlu.data import Arrays, Data, Source, as_data
 from danlu.device import plan_for
 from danlu.errors import DataError, RunError
 from danlu.recipe import Recipe, Settled
-from danlu.recipe_text import read, settle, write
+from danlu.recipe_text import read, write
 from danlu.track import Run
-from danlu.train.build import build_evaluator, build_model, load_objects
+from danlu.train import resume as resuming
+from danlu.train.build import build_evaluator, build_model, load_objects, load_weights
 from danlu.train.evaluate import evaluate as evaluate_batches
 from danlu.train.evaluate import predict as predict_batches
 from danlu.train.hook import Hook, checked_hooks
 from danlu.train.learner import Array, Figures, Result
 from danlu.train.loop import run
-from danlu.train.prepare import prepare
+from danlu.train.prepare import prepare, settle_for
 from danlu.train.step import Step
 from danlu.train.training import Training
-from danlu.train.weights import load_module
+
+Model = Any  # an `nn.Module` of PyTorch, or of danlu.zero
 
 
 def steps(
-    model: nn.Module,
+    model: Model,
     data: Any,
     recipe: Recipe | None = None,
     *,
@@ -39,7 +39,7 @@ def steps(
     """Train with the loop in the caller's hands: `for result in danlu.steps(model, data, recipe): ...`.
 
     Args:
-        model: any `nn.Module`; trained in place.
+        model: any `nn.Module` of PyTorch or danlu.zero; trained in place.
         data: a data set by `danlu.data`, a pair of arrays, a `Dataset`, a `DataLoader`.
         recipe: the experiment; the default is `Recipe()`.
         step: your own `(model, batch) -> loss`, or a dict of named losses whose sum is minimised.
@@ -60,7 +60,7 @@ def steps(
 
 
 def fit(
-    model: nn.Module,
+    model: Model,
     data: Any,
     recipe: Recipe | None = None,
     *,
@@ -68,6 +68,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     out: str | Path | None = None,
     quiet: bool = False,
+    resume: bool | Literal["accept changes", "strict"] = False,
 ) -> Run:
     """Train: `steps` with the default hooks, which show progress, log, keep the best weights and obey Ctrl-C.
 
@@ -75,27 +76,28 @@ def fit(
         model, data, recipe, step, out: as in `steps`.
         hooks: yours; they are called after the rows are written and before the checkpoints are.
         quiet: show no progress.
+        resume: go on with the run in `out`, which ends as if it had never been interrupted. The recipe must be the
+            run's own but for what changes no number; with "accept changes" it may be another one. A damaged newest
+            checkpoint is passed over with a notice, with "strict" refused.
 
     Returns:
         the finished run: `run.best`, `run.history`, `run.summary`. Without `out` it lives in memory only.
 
     Raises:
         DanluError: something does not fit together; nothing has been trained.
-        KeyboardInterrupt: after Ctrl-C, once the update is finished and the record closed.
+        KeyboardInterrupt: after Ctrl-C, once the update is finished and the record closed; SystemExit after SIGTERM.
     """
     checked = checked_hooks(hooks)
-    training = _prepare(model, data, recipe, step, out)
+    training = _resumed(model, data, recipe, step, out, resume) if resume else _prepare(model, data, recipe, step, out)
+    if training is None:
+        return Run(Path(out or ""))
     for _ in run(training, hook_room.defaults(training.recipe, checked, quiet=quiet)):
         pass
-    if training.stop is not None and training.stop.status == "interrupted":
-        raise KeyboardInterrupt(training.stop.reason)
-    if training.folder is not None:
-        return Run(training.folder)
-    return Run.of(training.store, hook_room.summary(training), write(training.recipe))
+    return _result(training)
 
 
 def evaluate(
-    model: nn.Module, data: Any, recipe: Recipe | None = None, *, step: Step | None = None, on: str = "test"
+    model: Model, data: Any, recipe: Recipe | None = None, *, step: Step | None = None, on: str = "test"
 ) -> Figures:
     """Return loss and metrics of a model over a whole set; the model's weights and modes are as they were.
 
@@ -109,7 +111,7 @@ def evaluate(
     Returns:
         {"loss": 0.31, "accuracy": 0.89, ...}.
     """
-    plain, given = settle(recipe or Recipe())
+    plain, given = settle_for(model, recipe or Recipe())
     objects = load_objects(plain, given)
     source = _set_of(data, on) if isinstance(data, Data) else as_data(data, valid=0).train
     plan = plan_for(plain)
@@ -121,7 +123,7 @@ def evaluate(
         return evaluate_batches(learner, batches)
 
 
-def predict(model: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Array:
+def predict(model: Model, inputs: Any, recipe: Recipe | None = None) -> Array:
     """Return what a model predicts, shape (N, ...): probabilities for classes, values in a regression.
 
     Args:
@@ -129,7 +131,7 @@ def predict(model: nn.Module, inputs: Any, recipe: Recipe | None = None) -> Arra
         inputs: an array (N, ...), a tuple or dict of them, or a `danlu.data` source.
         recipe: its loss says how an output becomes a prediction.
     """
-    plain, given = settle(recipe or Recipe())
+    plain, given = settle_for(model, recipe or Recipe())
     objects = load_objects(plain, given)
     source = inputs if isinstance(inputs, Source) else Arrays(inputs)
     plan = plan_for(plain)
@@ -144,7 +146,7 @@ def load_recipe(folder: str | Path) -> Settled:
     return read(Path(folder) / "recipe.toml")
 
 
-def load_model(folder: str | Path, *, at: str | int = "best", model: nn.Module | None = None) -> nn.Module:
+def load_model(folder: str | Path, *, at: str | int = "best", model: Model | None = None) -> Any:
     """Return a run's model with the weights of one of its checkpoints.
 
     Args:
@@ -159,8 +161,8 @@ def load_model(folder: str | Path, *, at: str | int = "best", model: nn.Module |
     folder = Path(folder)
     recipe = load_recipe(folder)
     tensors, _ = save.read(save.folder(folder, _checkpoint(folder, str(at))))
-    model = build_model(recipe.model, recipe.seed) if model is None else model
-    load_module(model, tensors.get("ema") or tensors["model"])
+    model = build_model(recipe.model, recipe.seed, recipe.engine) if model is None else model
+    load_weights(model, tensors.get("ema") or tensors["model"])
     return model
 
 
@@ -184,13 +186,45 @@ def _checkpoint(folder: Path, at: str) -> int:
     return int(best["step"])
 
 
-def _prepare(model: nn.Module, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None) -> Training:
+def _result(training: Training) -> Run:
+    """Return the record of a run that is over; raise what stands for an interruption."""
+    if training.stop is not None and training.stop.status == "interrupted":
+        raise SystemExit(143) if training.stop.reason == "SIGTERM" else KeyboardInterrupt(training.stop.reason)
+    if training.folder is not None:
+        return Run(training.folder)
+    return Run.of(training.store, hook_room.summary(training), write(training.recipe))
+
+
+def _resumed(
+    model: Model, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None, how: bool | str
+) -> Training | None:
+    """Prepare a run to go on; return None where there is nothing left to do."""
+    if out is None:
+        raise RunError(where="resume", got="no folder", want="out, the run's folder", fix='write out="runs/..."')
+    folder = Path(out)
+    recipe = resuming.stored_recipe(folder) if recipe is None else recipe
+    settled, _ = settle_for(model, recipe)
+    notices = resuming.check_changes(folder, settled, accept=how == "accept changes")
+    plan = resuming.pinned_plan(folder, plan_for(settled))
+    training = prepare(model, data, recipe, step=step, plan=plan)
+    training.notices += notices
+    over = True
+    try:
+        over = resuming.go_on(training, folder, strict=how == "strict") is not None
+    finally:
+        if over:
+            training.close()
+    return None if over else training
+
+
+def _prepare(model: Model, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None) -> Training:
     """Check everything first, so that a mistake leaves no folder behind, and a taken folder leaves the model alone."""
     if out is not None and Path(out).exists():
         save.claim(Path(out))
     training = prepare(model, data, recipe or Recipe(), step=step)
     if out is not None:
         folder, _ = save.claim(Path(out))
+        training.hold(folder)
         training.record_in(folder)
     return training
 

@@ -151,6 +151,19 @@ class EarlyStop(msgspec.Struct, forbid_unknown_fields=True):
     restore_best: bool = True
 
 
+class Checkpoints(msgspec.Struct, forbid_unknown_fields=True):
+    """When the state is saved, besides the start, every best evaluation and the end.
+
+    Fields:
+        every, per: so many updates, epochs or minutes.
+        keep: how many of the newest are kept, besides the best.
+    """
+
+    every: Positive = 5.0
+    per: Literal["update", "epoch", "minute"] = "minute"
+    keep: Count = 1
+
+
 if TYPE_CHECKING:  # what a caller may write; `settle` turns it into the schema's type
     LossLike = Loss | str | Callable[..., Any]
     MetricsLike = Sequence[Metric | str]
@@ -167,6 +180,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A whole experiment. Every field has a default but `model` and `data`, which the command line needs.
 
     Fields whose meaning is not their name:
+        engine: what computes: PyTorch, or danlu.zero, in NumPy; a model of danlu.zero decides it by itself.
         init, freeze: rules and parameter-name patterns applied to the model before training.
         epochs, updates, minutes: training stops at whichever comes first.
         accumulate: micro-batches of `batch_size` samples that make one update.
@@ -181,7 +195,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     about: str = ""
-    engine: Literal["torch"] = "torch"
+    engine: Literal["torch", "zero"] = "torch"
     seed: Whole = 0
     model: ModelLike = None
     data: DataLike = None
@@ -192,6 +206,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     optim: OptimLike = msgspec.field(default_factory=Optim)
     schedule: ScheduleLike = "off"
     early_stop: EarlyStop | Off = "off"
+    checkpoints: Checkpoints | Off = msgspec.field(default_factory=Checkpoints)
     epochs: Count | Off = 10
     updates: Count | Off = "off"
     minutes: Positive | Off = "off"

@@ -104,6 +104,22 @@ def train(
 
 
 @app.command()
+def resume(
+    run: RunFolder,
+    set_: Overrides = None,
+    accept_changes: Annotated[
+        bool, typer.Option("--accept-changes", help="go on though --set changes what the run would have been")
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="refuse to pass over a damaged checkpoint")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the run's folder")] = False,
+) -> None:
+    """Go on with a run that was stopped or killed."""
+    from danlu.cli.training import resume as call
+
+    call(run, set_ or [], accept_changes=accept_changes, strict=strict, quiet=quiet)
+
+
+@app.command()
 def check(recipe: RecipeName, set_: Overrides = None, limit_batches: LimitBatches = None) -> None:
     """Check a recipe without training it, layer by layer."""
     from danlu.cli.training import check as call
@@ -164,6 +180,14 @@ def runs_list(
 def runs_show(run: RunFolder) -> None:
     """Show how a run went: figures, recipe, events."""
     from danlu.cli.runs import show as call
+
+    call(run)
+
+
+@runs_app.command("verify")
+def runs_verify(run: RunFolder) -> None:
+    """Check every file of every checkpoint against its checksum."""
+    from danlu.cli.runs import verify as call
 
     call(run)
 
@@ -230,6 +254,28 @@ def recipes_show(recipe: RecipeName, set_: Overrides = None) -> None:
     from danlu.cli.catalogue import recipes_show as call
 
     call(recipe, _overrides(set_))
+
+
+@app.command()
+def course(
+    lesson: Annotated[
+        str | None, typer.Argument(metavar="LESSON", help="a lesson's name, or all; without one they are listed")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="where LESSON.png goes; an earlier one is replaced")
+    ] = Path("runs/course"),
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the pictures' paths")] = False,
+    show: Annotated[bool, typer.Option("--show", help="print the lesson's source instead of running it")] = False,
+) -> None:
+    """Run a lesson: one topic, from scratch and concise."""
+    from danlu.cli import course as commands
+
+    if lesson is None:
+        commands.listing()
+    elif show:
+        commands.show(lesson)
+    else:
+        commands.run(lesson, out, quiet=quiet)
 
 
 def _overrides(given: list[str] | None, limit_batches: int | None = None) -> list[str]:

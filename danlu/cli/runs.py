@@ -109,6 +109,28 @@ def _on_disk(folder: Path, best: Mapping[str, Any] | None) -> str:
     return "\n".join(lines)
 
 
+def verify(folder: Path) -> None:
+    """Check every file of every checkpoint of a run against its checksum, and print what was found.
+
+    Raises:
+        RunError: no run, or at least one checkpoint is damaged; the sound ones are printed first.
+    """
+    Run(folder)  # refuses what is no run
+    steps = save.steps(folder)
+    damaged: list[RunError] = []
+    for step in steps:
+        try:
+            files = save.check(save.folder(folder, step))
+            print(f"update {step:,}: {counted(len(files), 'file')}, sound")
+        except RunError as error:
+            print(f"update {step:,}: damaged: {error}")
+            damaged.append(error)
+    if damaged:
+        got, fix = f"{len(damaged)} of {counted(len(steps), 'checkpoint')} damaged", "use a sound one, or a copy"
+        raise RunError(where=str(folder), got=got, want="files as they were saved", fix=fix)
+    print(f"{counted(len(steps), 'checkpoint')}, all sound" if steps else "no checkpoints")
+
+
 def compare(folders: Sequence[Path]) -> None:
     """Print a column for each run: how it ended, its best and final figures, and what its recipe says otherwise."""
     runs = [Run(folder) for folder in folders]

@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,9 @@ from danlu.cli.text import bytes_of, counted, table
 from danlu.data import Batches, Data, batches
 from danlu.errors import DanluError, ModelError, RunError
 from danlu.recipe import Settled
-from danlu.recipe_text import read
+from danlu.recipe_text import from_tree, read, to_tree
 from danlu.train import Training, build_data, build_model, prepare
+from danlu.train.resume import stored_recipe
 
 TRUTH_ROWS = 20  # parameters with more numbers than this are summed up in one line
 
@@ -51,6 +52,24 @@ def train(name: str, overrides: list[str], out: Path | None, *, force: bool, qui
         print(truth_table(learned, data.truth), end="")
 
 
+def resume(folder: Path, overrides: list[str], *, accept_changes: bool, strict: bool, quiet: bool) -> None:
+    """Go on with a run in its own folder."""
+    recipe = from_tree(to_tree(stored_recipe(folder)), overrides)
+    data, model = _data(recipe), _model(recipe)
+    before = danlu.Run(folder).summary
+    how: Literal[True, "accept changes", "strict"] = True
+    if accept_changes or strict:
+        how = "accept changes" if accept_changes else "strict"
+    with telling("preparing"):
+        run = danlu.fit(model, data, recipe, out=folder, quiet=quiet, resume=how)
+    if quiet:
+        print(run.folder)
+    elif before and run.summary == before:
+        print(f"nothing to do: {before['reason']}")
+    else:
+        print("\n".join(_where_to_look(folder, recipe)))
+
+
 @contextmanager
 def telling(what: str) -> Iterator[None]:
     """Say, of an error that danlu did not raise on purpose, what was being done; the loop says so itself."""
@@ -69,9 +88,9 @@ def _data(recipe: Settled) -> Data:
         return build_data(recipe.data, recipe.seed)
 
 
-def _model(recipe: Settled) -> nn.Module:
+def _model(recipe: Settled) -> Any:
     with telling("building the model"):
-        return build_model(recipe.model, recipe.seed)
+        return build_model(recipe.model, recipe.seed, recipe.engine)
 
 
 @contextmanager
@@ -140,11 +159,12 @@ def check(name: str, overrides: list[str]) -> None:
     """Print every layer, and run one batch of every set through model and loss."""
     recipe = read(find_recipe(name), overrides)
     data, model = _data(recipe), _model(recipe)
+    drawn = model if isinstance(model, nn.Module) else build_model(recipe.model, recipe.seed)  # the twin's own shapes
     with telling("checking the first batch of every set"):
         training = _prepared(model, data, recipe)
     try:
         print(f"{name}: {recipe.about}\n" if recipe.about else f"{name}\n")
-        print(_layer_table(_layers(model, training.train)))
+        print(_layer_table(_layers(drawn, training.train)))
         print()
         print(_sets(training))
         print("".join(f"note: {notice}\n" for notice in training.notices), end="")
@@ -153,12 +173,14 @@ def check(name: str, overrides: list[str]) -> None:
         training.close()
 
 
-def _prepared(model: nn.Module, data: Data, recipe: Settled) -> Training:
+def _prepared(model: Any, data: Data, recipe: Settled) -> Training:
     """Bind everything; where the model does not take the inputs, the error names the layer."""
     try:
         return prepare(model, data, recipe)
     except ModelError as error:
         failure = error
+    if not isinstance(model, nn.Module):
+        raise failure
     device = next((parameter.device for parameter in model.parameters()), "cpu")
     _layers(model, batches(data.train, recipe.batch_size, device=device))
     raise failure
@@ -219,4 +241,4 @@ def _length(training: Training) -> str:
 
 def _machine(training: Training) -> str:
     plan = training.plan
-    return f"{plan.device}, {plan.precision}, {counted(plan.threads, 'thread')}"
+    return f"{plan.place}, {plan.precision}, {counted(plan.threads, 'thread')}"

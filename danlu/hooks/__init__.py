@@ -39,5 +39,6 @@ def defaults(recipe: Settled, others: Sequence[Hook] = (), *, quiet: bool = Fals
     hooks: list[Hook] = [Interrupt()]
     if recipe.early_stop != "off":
         hooks.append(StopEarly(recipe.early_stop.patience))
-    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), *others, Checkpoint(), Record()]
+    keep = 1 if recipe.checkpoints == "off" else recipe.checkpoints.keep
+    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), *others, Checkpoint(keep), Record()]
     return hooks if quiet else [*hooks, progress()]

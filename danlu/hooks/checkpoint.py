@@ -1,7 +1,5 @@
-"""Checkpoints: the best weights so far, and the state at the end."""
+"""Checkpoints: the state at the start, at the best evaluation, every so often, and at the end."""
 
-import shutil
-from pathlib import Path
 from typing import Any, final
 
 from danlu import save
@@ -11,25 +9,42 @@ from danlu.train.training import Training
 
 @final
 class Checkpoint(Hook):
-    """Write `checkpoints/step-N` at every best evaluation and at the end; the best one before goes last.
+    """Write `checkpoints/step-N`, and remove the ones that are no longer wanted; the newest and the best stay.
 
     A run without a folder is not written.
+
+    Args:
+        keep: how many of the newest are kept, besides the best.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, keep: int = 1) -> None:
+        self._keep = keep
         self._best: int | None = None
 
+    def on_fit_start(self, training: Training) -> None:
+        """Write the state before the first update, so that a run can be resumed whenever it was killed."""
+        if training.folder is not None:
+            save.tidy(training.folder)
+            if training.saved is None:
+                self._write(training)
+
     def on_checkpoint(self, training: Training) -> None:
-        """Write the state as it stands; where it is the best so far, remove the one it replaces."""
-        state, before = training.state, self._best
-        if training.folder is None or before == state.updates_done:
+        """Write the state as it stands; then remove what is no longer wanted."""
+        state = training.state
+        if training.folder is None or (save.steps(training.folder) or [-1])[-1] == state.updates_done:
             return
         if state.best is not None and state.best["step"] == state.updates_done:
             self._best = state.updates_done
-        tensors, values = state.state_dict()
-        save.write(save.folder(training.folder, state.updates_done), tensors, values, overwrite=True)
-        if before is not None and before != self._best:
-            _remove(save.folder(training.folder, before))
+        self._write(training)
+
+    def _write(self, training: Training) -> None:
+        assert training.folder is not None
+        tensors, values = training.state.state_dict()
+        save.write(save.folder(training.folder, training.state.updates_done), tensors, values, overwrite=True)
+        steps = save.steps(training.folder)
+        for step in steps[: -self._keep]:
+            if step != self._best:
+                save.remove(save.folder(training.folder, step))
 
     def state(self) -> dict[str, Any]:
         """Return which checkpoint is the best one."""
@@ -38,9 +53,3 @@ class Checkpoint(Hook):
     def load(self, state: dict[str, Any]) -> None:
         """Take it back."""
         self._best = state.get("best")
-
-
-def _remove(folder: Path) -> None:
-    """Remove a checkpoint; one that is half removed has no checkpoint's name."""
-    trash = folder.rename(folder.with_name(f".trash-{folder.name}"))
-    shutil.rmtree(trash)

@@ -1,4 +1,4 @@
-"""Ctrl-C ends a run at the end of its update, with its record closed."""
+"""Ctrl-C and SIGTERM end a run at the end of its update, with its state saved and its record closed."""
 
 import signal
 import threading
@@ -9,39 +9,48 @@ from danlu.train.hook import Hook, Stop
 from danlu.train.learner import Result
 from danlu.train.training import Training
 
+NAMES: dict[int, str] = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+TERMINATED = 128 + signal.SIGTERM  # the exit code that a shell shows for it
+
 
 @final
 class Interrupt(Hook):
-    """The first SIGINT asks the run to stop; a second one leaves at once, by KeyboardInterrupt.
+    """The first SIGINT or SIGTERM asks the run to stop; a second one leaves at once: KeyboardInterrupt, SystemExit.
 
     It listens only in the main thread, where Python delivers signals, and puts the caller's handler back at the end.
     """
 
     def __init__(self) -> None:
-        self._asked = False
-        self._before: Any = None
+        self._asked = ""
+        self._before: dict[int, Any] = {}
 
     def on_fit_start(self, training: Training) -> None:
-        """Take SIGINT over."""
-        self._asked = False
-        ignored = signal.getsignal(signal.SIGINT) == signal.SIG_IGN  # as under nohup: the caller wants no Ctrl-C
-        if threading.current_thread() is threading.main_thread() and not ignored:
-            self._before = signal.signal(signal.SIGINT, self._note)
+        """Take both signals over, but for one that is ignored, as SIGINT is under nohup."""
+        self._asked = ""
+        if threading.current_thread() is threading.main_thread():
+            for number in NAMES:
+                if signal.getsignal(number) != signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        self._asked = True
+        self._asked = self._asked or NAMES[number]
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, _leave)
 
     def on_step_end(self, training: Training, result: Result) -> Stop | None:
         """Stop if somebody asked for it."""
-        return Stop("Ctrl-C", "interrupted") if self._asked else None
+        return Stop(self._asked, "interrupted") if self._asked else None
 
     def on_eval_end(self, training: Training, figures: dict[str, Any]) -> Stop | None:
         """Stop if somebody asked for it during the evaluation."""
-        return Stop("Ctrl-C", "interrupted") if self._asked else None
+        return Stop(self._asked, "interrupted") if self._asked else None
 
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
-        """Give SIGINT back."""
-        if self._before is not None:
-            signal.signal(signal.SIGINT, self._before)
-            self._before = None
+        """Give the signals back."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(TERMINATED)

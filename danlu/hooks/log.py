@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from danlu.device import kept_generators
 from danlu.recipe_text import write
-from danlu.track import TensorBoard
+from danlu.track import MetricStore, TensorBoard
 from danlu.train.hook import Hook
 from danlu.train.learner import Batch, Result
 from danlu.train.training import Training
@@ -29,12 +29,17 @@ class Log(Hook):
         self._every, self._wants_board = every, tensorboard
         self._board: TensorBoard | None = None
         self._read: npt.NDArray[np.float64] = np.zeros(2)
-        self._seconds = 0.0
+        self._mark: dict[str, int] = {}  # the last rows that a checkpoint knows of
+        self._store: MetricStore | None = None
 
     def on_fit_start(self, training: Training) -> None:
-        """Note what the check found; write recipe, graph and pictures."""
+        """Note what the check found; write recipe, graph and pictures. A resumed run cuts what it will write again."""
+        self._store = training.store
         for notice in training.notices:
-            training.store.event(0, "notice", notice)
+            training.store.event(training.state.updates_done, "notice", notice)
+        if training.saved is not None:
+            self._go_on(training)
+            return
         if training.folder is None or not self._wants_board:
             return
         self._board = TensorBoard(training.folder / "tensorboard")
@@ -42,6 +47,15 @@ class Log(Hook):
         with kept_generators():  # a ready DataLoader draws from them
             self._draw_graph(training)
             self._draw_inputs(training)
+
+    def _go_on(self, training: Training) -> None:
+        """Cut the rows after the checkpoint in the store, and make TensorBoard's points anew from what is left."""
+        assert training.folder is not None
+        training.store.cut({**self._mark, "events": training.store.mark()["events"]})  # what happened stays
+        training.store.event(training.state.updates_done, "resumed", "")
+        if self._wants_board:
+            self._board = TensorBoard(training.folder / "tensorboard")
+            self._board.rewrite(row for row in training.store.rows() if row[1] != "epoch")
 
     def on_step_end(self, training: Training, result: Result) -> None:
         """Write the mean loss since the last such row, when it is time for one."""
@@ -87,12 +101,13 @@ class Log(Hook):
             self._board = None
 
     def state(self) -> dict[str, Any]:
-        """Return the sums at the last row of the running loss."""
-        return {"read": self._read.tolist()}
+        """Return the sums at the last row of the running loss, and which rows are the last."""
+        mark = self._mark if self._store is None else self._store.mark()
+        return {"read": self._read.tolist(), "rows": {name: row for name, row in mark.items() if name != "events"}}
 
     def load(self, state: dict[str, Any]) -> None:
         """Take them back."""
-        self._read = np.array(state.get("read", [0.0, 0.0]))
+        self._read, self._mark = np.array(state.get("read", [0.0, 0.0])), dict(state.get("rows", {}))
 
     def _rows(self, training: Training, rows: dict[str, float]) -> None:
         training.store.log(training.state.updates_done, rows)

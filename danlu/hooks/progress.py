@@ -219,7 +219,7 @@ def opening(training: Training) -> list[str]:
     threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
     lines = [
         f"{name or 'data'}: {sets} samples",
-        f"model: {parameters:,} parameters, on {plan.device}, {plan.precision}, {threads}",
+        f"model: {parameters:,} parameters, on {plan.place}, {plan.precision}, {threads}",
     ]
     lines += [] if training.limit is None else [f"only {training.limit:,} batches of every set, as limit_batches says"]
     return lines + [f"note: {notice}" for notice in training.notices]

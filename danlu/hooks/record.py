@@ -16,9 +16,11 @@ class Record(Hook):
     """Write what another person needs to trust and repeat the run. A run without a folder is not written."""
 
     def on_fit_start(self, training: Training) -> None:
-        """Write recipe.toml, environment.json and plan.json."""
+        """Write recipe.toml, environment.json and plan.json; a resumed run keeps the last two."""
         if training.folder is not None:
             save.write_atomic(training.folder / "recipe.toml", write(training.recipe).encode())
+            (training.folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on
+        if training.folder is not None and training.saved is None:
             save.write_json(training.folder / "environment.json", environment())
             save.write_json(training.folder / "plan.json", dataclasses.asdict(training.plan))
 
@@ -45,7 +47,7 @@ def summary(training: Training, error: BaseException | None = None) -> dict[str,
         "samples_seen": state.samples_seen,
         "seconds": seconds,
         "samples_per_s": state.samples_seen / seconds if seconds else 0.0,
-        "measured_on": describe(training.plan.device),
+        "measured_on": describe(training.plan.device, training.plan.engine),
         "best": state.best,
         "final": {name: value for name, value in training.figures.items() if isinstance(value, float | int)},
     }

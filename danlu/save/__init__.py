@@ -3,19 +3,25 @@
 This room sees names, NumPy arrays and plain values; it must never know a trainer, a model or an engine.
 """
 
-from danlu.save.checkpoint import folder, read, steps, write
+from danlu.save.checkpoint import check, folder, newest, read, remove, steps, tidy, write
 from danlu.save.files import from_json, read_json, to_json, write_atomic, write_json
+from danlu.save.lock import locked
 from danlu.save.runfolder import claim, free_name, holds_run
 
 __all__ = [
+    "check",
     "claim",
     "folder",
     "free_name",
     "from_json",
     "holds_run",
+    "locked",
+    "newest",
     "read",
     "read_json",
+    "remove",
     "steps",
+    "tidy",
     "to_json",
     "write",
     "write_atomic",

@@ -1,15 +1,18 @@
 """Checkpoints: a folder of safetensors files and JSON that appears complete or not at all.
 
     step-00000400/
-      manifest.json           the files that belong to it, and their sizes in bytes
+      manifest.json           the files that belong to it, with sizes in bytes and SHA-256 checksums
       model.safetensors       one such file for every group of tensors that has any
       state.json              everything that is no tensor
 
+Nothing is believed that is read: every file is checked against the manifest, and the manifest against itself.
 A folder is written beside its place, under a name that begins with a dot, and renamed when all of it is on the disk.
 """
 
+import hashlib
 import re
 import shutil
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,14 @@ from typing import Any
 import numpy as np
 
 from danlu.errors import RunError
-from danlu.save.files import damaged, fsync, read_json, write_json
+from danlu.save.files import damaged, fsync, read_json, to_json, write_json
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Tensors = Mapping[str, Mapping[str, Array]]
+Checkpoint = tuple[dict[str, dict[str, Array]], dict[str, Any]]
 
-FORMAT = 1
+FORMAT = 2
+_MEMBER = re.compile(r"[a-z][a-z0-9_]*\.safetensors|state\.json")
 _NAME = re.compile(r"step-(\d{8,})")
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 _DTYPES = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|complex64")
@@ -82,38 +87,115 @@ def write(folder: Path, tensors: Tensors, state: Mapping[str, Any], *, overwrite
     return folder
 
 
-def read(folder: Path) -> tuple[dict[str, dict[str, Array]], dict[str, Any]]:
+def read(folder: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Returns:
         the groups of arrays that hold any, each array the owner of its memory; and the state.
 
     Raises:
-        RunError: a file is missing or damaged, by name.
+        RunError: a file is missing, damaged or no plain file, by name.
+
+    Cost:
+        every file is read twice: for its checksum, and for what it holds.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     place = _present(folder)
-    manifest = place / "manifest.json"
-    content = read_json(manifest)
-    if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("files"), dict):
-        got = "a manifest of another kind"
-        raise RunError(
-            where=str(manifest), got=got, want=f"format {FORMAT}", fix="read it with the danlu that wrote it"
-        )
     tensors = {}
-    for name, size_bytes in content["files"].items():
+    for name in check(folder):
+        path = place / name
+        if path.suffix == ".safetensors":
+            try:
+                tensors[path.stem] = load_file(path)
+            except (OSError, ValueError, SafetensorError) as error:
+                raise damaged(path, error, "tensors") from None
+    return tensors, read_json(place / "state.json")
+
+
+def check(folder: Path) -> list[str]:
+    """Check every file of a checkpoint against its manifest; return the files' names.
+
+    Raises:
+        RunError: a file is missing, damaged, of another size, or no plain file in this folder, by name.
+    """
+    place = _present(folder)
+    files = _manifest(place / "manifest.json")
+    for name, (size_bytes, checksum) in files.items():
         path = place / name
         try:
-            found_bytes = path.stat().st_size
-            if found_bytes != size_bytes:
-                raise ValueError(f"{found_bytes} bytes")
-            if path.suffix == ".safetensors":
-                tensors[path.stem] = load_file(path)
-        except (OSError, ValueError, SafetensorError) as error:
+            found = path.lstat()
+            if not stat.S_ISREG(found.st_mode):
+                raise ValueError("something that is no plain file")
+            if found.st_size != size_bytes:
+                raise ValueError(f"{found.st_size} bytes")
+            if _sha256(path) != checksum:
+                raise ValueError("content that was changed")
+        except (OSError, ValueError) as error:
             raise damaged(path, error, f"the {size_bytes} bytes that were saved") from None
-    return tensors, read_json(place / "state.json")
+    return list(files)
+
+
+def _manifest(path: Path) -> dict[str, tuple[int, str]]:
+    """Return size and checksum of each file that a manifest names, once it is known to be whole."""
+    content = read_json(path)
+    known = content if isinstance(content, dict) else {}
+    if isinstance(known.get("format"), int) and known["format"] != FORMAT:
+        fix = "read it with the danlu that wrote it"
+        raise RunError(where=str(path), got=f"format {known['format']}", want=f"format {FORMAT}", fix=fix)
+    files = known.get("files")
+    if "format" not in known or not isinstance(files, dict) or known.get("sha256") != _sha256_of(files):
+        raise damaged(path, ValueError("a manifest that is not as it was written"), "the manifest that was saved")
+    for name in files:
+        if not _MEMBER.fullmatch(name):
+            got = f"a file called {name}"
+            raise RunError(where=str(path), got=got, want="a file of a checkpoint", fix="do not use this checkpoint")
+    if "state.json" not in files:
+        raise damaged(path, ValueError("no state.json"), "a whole checkpoint")
+    return files
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256_of(files: Mapping[str, Any]) -> str:
+    return hashlib.sha256(to_json(files).encode()).hexdigest()
+
+
+def newest(run: Path) -> tuple[int, Checkpoint, list[str]]:
+    """Return the newest sound checkpoint of a run.
+
+    Returns:
+        its update; its tensors and state; and a notice for each newer one that is damaged.
+
+    Raises:
+        RunError: the run has no sound checkpoint.
+    """
+    notices: list[str] = []
+    for step in reversed(steps(run)):
+        try:
+            return step, read(folder(run, step)), notices
+        except RunError as error:
+            notices.append(f"the checkpoint of update {step:,} is damaged ({error.where} has {error.got})")
+    got = "no checkpoint" if not notices else f"no sound checkpoint; {notices[0]}"
+    raise RunError(where=str(run), got=got, want="a checkpoint to go on from", fix="train it anew in another folder")
+
+
+def remove(folder: Path) -> None:
+    """Remove a checkpoint; one that is half removed has no checkpoint's name."""
+    trash = folder.rename(folder.with_name(f".trash-{folder.name}"))
+    shutil.rmtree(trash)
+
+
+def tidy(run: Path) -> None:
+    """Remove what a killed process left half written or half removed."""
+    home = run / "checkpoints"
+    for entry in list(home.iterdir()) if home.is_dir() else []:
+        if entry.name.startswith((".writing-", ".trash-")):
+            shutil.rmtree(entry)
 
 
 def _present(folder: Path) -> Path:
@@ -151,8 +233,8 @@ def _fill(place: Path, tensors: Tensors, state: Mapping[str, Any]) -> None:
             raise OSError(str(error)) from None
         path.chmod(mode)  # safetensors makes files that only their owner can read
         fsync(path)
-    sizes = {path.name: path.stat().st_size for path in place.iterdir()}
-    write_json(place / "manifest.json", {"format": FORMAT, "files": sizes})
+    files = {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(place.iterdir())}
+    write_json(place / "manifest.json", {"format": FORMAT, "files": files, "sha256": _sha256_of(files)})
     fsync(place)
 
 

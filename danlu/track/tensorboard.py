@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import numpy.typing as npt
 
-MEDIA = "media"
+MEDIA, GRAPH = "media", "graph"
 _numbers = itertools.count()
 
 
@@ -86,13 +86,13 @@ class TensorBoard:
         self._write(MEDIA, 0, Summary.Value(tag=f"{tag}/text_summary", metadata=plugin, tensor=tensor))
 
     def rewrite(self, rows: Iterable[tuple[int, str, float]]) -> None:
-        """Put rows (step, name, value) in place of every point that is there; pictures and texts stay.
+        """Put rows (step, name, value) in place of every point that is there; pictures, texts and graph stay.
 
         A resumed run does this with the rows of its metric store, so that no curve runs back over itself.
         """
         self.close()
         for path in self.folder.glob("*/events.out.tfevents.*"):
-            if path.parent.name != MEDIA:
+            if path.parent.name not in (MEDIA, GRAPH):
                 path.unlink()
         for step, name, value in rows:
             self.scalars(step, {name: value})

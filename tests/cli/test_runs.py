@@ -1,6 +1,7 @@
 """`danlu runs`: what lies there, how one went, and several side by side."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -110,3 +111,17 @@ def test_compare_a_run_with_itself(here: Path, capsys: pytest.CaptureFixture[str
 def test_reading_runs_needs_no_pytorch(words: str, here: Path):
     code = f"import sys; from danlu.cli import run; run({words.split()!r}); sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_verify_names_what_is_damaged(tmp_path: Path, here: Path, capsys: pytest.CaptureFixture[str]):
+    assert said("runs verify runs/iris", capsys)[-1].endswith("all sound")
+    copy = tmp_path / "iris"
+    shutil.copytree("runs/iris", copy)
+    weights = sorted(copy.glob("checkpoints/*/model.safetensors"))[-1]
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    assert run(["runs", "verify", str(copy)]) == 2
+    out, err = capsys.readouterr()
+    assert f"{weights}: got content that was changed" in out
+    assert " damaged; want files as they were saved" in err

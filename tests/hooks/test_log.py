@@ -235,5 +235,6 @@ def test_pixels_are_shown_as_they_are_and_normalised_ones_are_spread():
 
 def test_its_memory_survives_json():
     log = hooks.Log(3)
-    log.load(json.loads(json.dumps({"read": [1.5, 3.0]})))
-    assert log.state() == {"read": [1.5, 3.0]}
+    kept = {"read": [1.5, 3.0], "rows": {"metrics": 7}}
+    log.load(json.loads(json.dumps(kept)))
+    assert log.state() == kept

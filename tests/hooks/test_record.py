@@ -41,6 +41,7 @@ def test_a_run_folder_is_complete_and_every_file_can_be_read(tmp_path: Path):
         "precision": "float32",
         "threads": torch.get_num_threads(),
         "deterministic": True,
+        "engine": "torch",
         "eval_batch_size": 10,
     }
     environment = json.loads((folder / "environment.json").read_text())

@@ -125,7 +125,9 @@ def everything(training: Training) -> dict[str, Any]:
     arrays = {f"{group}/{name}": array for group, named in tensors.items() for name, array in named.items()}
     kinds = {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
     content = {name: array.tobytes() for name, array in arrays.items()}
-    return {"bytes": content, "kinds": kinds, "values": save.from_json(save.to_json(values))}
+    values = save.from_json(save.to_json(values))
+    values["hooks"].get("0:Log", {}).pop("rows", None)  # counts its own store's rows, and here each run has a store
+    return {"bytes": content, "kinds": kinds, "values": values}
 
 
 @pytest.mark.parametrize("name", CASES)

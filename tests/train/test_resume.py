@@ -1,0 +1,256 @@
+"""Killed at any update equals never killed: weights, optimizer, rows, bit for bit."""
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+
+import danlu
+from danlu import save
+from danlu.data import Arrays, Data, Samples
+from danlu.errors import RecipeError, RunError
+
+
+def points(n: int = 70) -> Data:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((n + 30, 6)).astype(np.float32)
+    y = (x[:, 0] > 0) + 2 * (x[:, 1] > 0)
+    return Data(Arrays(x[:n], y[:n]), {"valid": Arrays(x[n:], y[n:])}, test=Arrays(x[:9], y[:9]))
+
+
+class Noisy(Dataset[tuple[torch.Tensor, int]]):
+    def __len__(self) -> int:
+        return 50
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+        return torch.arange(6.0) * index / 50 + 0.1 * torch.randn(6), index % 4
+
+
+def network(engine: str = "torch") -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        first, last = nn.Linear(6, 16), nn.Linear(16, 4)
+    model = nn.Sequential(first, nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), last)
+    if engine == "zero":
+        from danlu.models.twin import twin
+
+        return twin(model)
+    return model
+
+
+def recipe(**given: Any) -> danlu.Recipe:
+    part = danlu.recipe.Checkpoints(every=1, per="update", keep=2)
+    plain: dict[str, Any] = {"epochs": 4, "batch_size": 16, "seed": 5, "metrics": ["accuracy"], "log_every": 2}
+    return danlu.Recipe(**{**plain, "checkpoints": part, **given})
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """Return all that is promised to be equal: the last state, and every row."""
+    step = save.steps(folder)[-1]
+    tensors, state = save.read(save.folder(folder, step))
+    with sqlite3.connect(folder / "metrics.sqlite") as store:
+        rows = store.execute("SELECT rowid, * FROM metrics ORDER BY rowid").fetchall()
+    summary = json.loads((folder / "summary.json").read_text())
+    kept = {key: summary[key] for key in ("status", "epochs", "updates", "samples_seen", "best", "final")}
+    arrays = {f"{group}/{name}": array.tobytes() for group, named in tensors.items() for name, array in named.items()}
+    return {"step": step, "state": state, "arrays": arrays, "rows": rows, "summary": kept}
+
+
+class Killed(BaseException):
+    """Nothing is cleaned up after it: the hooks' last event is cut off as well."""
+
+
+class Kill(danlu.Hook):
+    def __init__(self, update: int) -> None:
+        self._update = update
+
+    def on_step_end(self, training: Any, result: Any) -> None:
+        if training.state.updates_done == self._update:
+            training.store._pending = {table: [] for table in training.store._pending}
+            training.folder = None  # whatever is written from now on is lost, as it would be
+            raise Killed
+
+
+CASES: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "adam, cosine, accumulated, averaged": {
+        "optim": danlu.Optim("adamw", lr=0.01, no_decay=["bias"]),
+        "schedule": danlu.Schedule("cosine", per="update", warmup=3),
+        "accumulate": 2,
+        "ema": 0.9,
+    },
+    "plateau and best put back": {
+        "optim": danlu.Optim("sgd", lr=0.5, momentum=0.9),
+        "schedule": danlu.Schedule("plateau", patience=0),
+        "early_stop": danlu.EarlyStop(patience=2),
+        "epochs": 9,
+    },
+    "evaluated in mid-epoch": {"validate_every": 3, "validate_per": "update"},
+}
+
+
+@pytest.mark.parametrize("engine", ["torch", "zero"])
+@pytest.mark.parametrize("name", CASES)
+def test_killed_and_resumed_equals_never_killed(name: str, engine: str, tmp_path: Path):
+    given = recipe(**CASES[name])
+    danlu.fit(network(engine), points(), given, out=tmp_path / "whole", quiet=True)
+    for update in (1, 4, 7, 9):
+        out = tmp_path / f"killed-{update}"
+        with pytest.raises(Killed):
+            danlu.fit(network(engine), points(), given, out=out, quiet=True, hooks=[Kill(update)])
+        with pytest.raises(Killed):
+            danlu.fit(network(engine), points(), given, out=out, quiet=True, hooks=[Kill(update + 1)], resume=True)
+        danlu.fit(network(engine), points(), given, out=out, quiet=True, hooks=[Kill(-1)], resume=True)
+        whole, resumed = record(tmp_path / "whole"), record(out)
+        for key in whole:
+            if key == "state":
+                whole[key]["hooks"], resumed[key]["hooks"] = None, None  # they differ by the hook that kills
+            assert resumed[key] == whole[key], (update, key)
+
+
+def test_with_workers_that_draw_at_random(tmp_path: Path):
+    data = Data(Samples(Noisy(), workers=2), {"valid": points().valid["valid"]})
+    given = recipe(epochs=3, batch_size=8)
+    danlu.fit(network(), data, given, out=tmp_path / "whole", quiet=True)
+    with pytest.raises(Killed):
+        danlu.fit(network(), data, given, out=tmp_path / "killed", quiet=True, hooks=[Kill(10)])
+    danlu.fit(network(), data, given, out=tmp_path / "killed", quiet=True, resume=True)
+    whole, resumed = record(tmp_path / "whole"), record(tmp_path / "killed")
+    assert resumed["arrays"] == whole["arrays"]
+    assert resumed["rows"] == whole["rows"]
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, {place!r})
+import importlib.util
+spec = importlib.util.spec_from_file_location("resuming", {file!r})
+module = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(module)
+given = module.recipe(epochs=6)
+module.danlu.fit(module.network(), module.points(700), given, out={out!r}, quiet=True, resume={resume})
+"""
+
+
+def start(out: Path, resume: bool) -> "subprocess.Popen[str]":
+    place = str(Path(danlu.__file__).parents[1])
+    text = SCRIPT.format(place=place, file=__file__, out=str(out), resume=resume)
+    return subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
+
+
+def wait_for(out: Path, step: int, process: "subprocess.Popen[str]") -> None:
+    while process.poll() is None and (save.steps(out) or [-1])[-1] < step:
+        pass
+
+
+@pytest.mark.parametrize(("how", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 1)])
+def test_a_real_signal(how: signal.Signals, code: int, tmp_path: Path):
+    danlu.fit(network(), points(700), recipe(epochs=6), out=tmp_path / "whole", quiet=True)
+    out = tmp_path / "killed"
+    process = start(out, resume=False)
+    wait_for(out, 40, process)
+    process.send_signal(how)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    again = start(out, resume=True)
+    _, err = again.communicate(timeout=60)
+    assert again.returncode == 0, err
+    whole, resumed = record(tmp_path / "whole"), record(out)
+    assert resumed == whole
+    board = {path.parent.name for path in (out / "tensorboard").rglob("events*")}
+    assert {"train", "valid"} <= board
+
+
+def test_a_second_process_is_refused(tmp_path: Path):
+    out = tmp_path / "run"
+    process = start(out, resume=False)
+    try:
+        wait_for(out, 1, process)
+        with pytest.raises(RunError, match=rf"got a run that process {process.pid} on .* trains in"):
+            danlu.fit(network(), points(700), recipe(epochs=6), out=out, quiet=True, resume=True)
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def killed(tmp_path: Path, **given: Any) -> Path:
+    out = tmp_path / "killed"
+    with pytest.raises(Killed):
+        danlu.fit(network(), points(), recipe(**given), out=out, quiet=True, hooks=[Kill(7)])
+    return out
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_aloud(tmp_path: Path):
+    danlu.fit(network(), points(), recipe(), out=tmp_path / "whole", quiet=True)
+    out = killed(tmp_path)
+    newest = save.folder(out, save.steps(out)[-1])
+    (newest / "model.safetensors").write_bytes(b"")
+    with pytest.raises(RunError, match=r"the checkpoint of update \d is damaged"):
+        danlu.fit(network(), points(), recipe(), out=out, quiet=True, resume="strict")
+    danlu.fit(network(), points(), recipe(), out=out, quiet=True, resume=True)
+    assert record(out)["arrays"] == record(tmp_path / "whole")["arrays"]
+    assert record(out)["rows"] == record(tmp_path / "whole")["rows"]
+    notices = [text for _, kind, text in danlu.Run(out).events if kind == "notice"]
+    assert any("is damaged" in text for text in notices)
+    assert [path.name for path in (out / "checkpoints").glob(".damaged-*")] == [f".damaged-{newest.name}"]
+
+
+def test_nothing_sound_is_left(tmp_path: Path):
+    out = killed(tmp_path)
+    for step in save.steps(out):
+        (save.folder(out, step) / "manifest.json").unlink()
+    with pytest.raises(RunError, match="no sound checkpoint"):
+        danlu.fit(network(), points(), recipe(), out=out, quiet=True, resume=True)
+
+
+def test_a_run_that_is_over_has_nothing_left_but_may_go_on_for_longer(tmp_path: Path):
+    out = tmp_path / "run"
+    danlu.fit(network(), points(), recipe(epochs=2), out=out, quiet=True)
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()}
+    assert danlu.fit(network(), points(), recipe(epochs=2), out=out, quiet=True, resume=True).summary["epochs"] == 2
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*") if path.is_file()} == before
+    danlu.fit(network(), points(), recipe(epochs=4), out=out, quiet=True, resume=True)
+    danlu.fit(network(), points(), recipe(epochs=4), out=tmp_path / "whole", quiet=True)
+    assert record(out)["arrays"] == record(tmp_path / "whole")["arrays"]
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"optim": danlu.Optim("sgd", lr=0.2)}, "optim.lr: 0.1 -> 0.2"),
+        ({"batch_size": 8}, "batch_size: 16 -> 8"),
+        ({"seed": 6}, "seed: 5 -> 6"),
+    ],
+)
+def test_another_recipe_is_refused_unless_accepted(given: dict[str, Any], words: str, tmp_path: Path):
+    out = killed(tmp_path)
+    with pytest.raises(RecipeError) as caught:
+        danlu.fit(network(), points(), recipe(**given), out=out, quiet=True, resume=True)
+    assert words in str(caught.value)
+    run = danlu.fit(network(), points(), recipe(**given), out=out, quiet=True, resume="accept changes")
+    assert any(words in text for _, _, text in run.events)
+
+
+def test_a_longer_cosine_is_another_recipe(tmp_path: Path):
+    out = killed(tmp_path, schedule=danlu.Schedule("cosine"))
+    longer = recipe(schedule=danlu.Schedule("cosine"), epochs=9)
+    with pytest.raises(RecipeError, match="epochs: 4 -> 9"):
+        danlu.fit(network(), points(), longer, out=out, quiet=True, resume=True)
+
+
+def test_what_cannot_be_resumed(tmp_path: Path):
+    with pytest.raises(RunError, match="no folder"):
+        danlu.fit(network(), points(), recipe(), quiet=True, resume=True)
+    with pytest.raises(RunError, match="holds no run"):
+        danlu.fit(network(), points(), recipe(), out=tmp_path / "nothing", quiet=True, resume=True)
+    with pytest.raises(RunError, match="got 60 training samples; want the 70"):
+        danlu.fit(network(), points(60), recipe(), out=killed(tmp_path), quiet=True, resume=True)
