@@ -1,5 +1,6 @@
 """Checkpoints: the state at the start, at the best evaluation, every so often, and at the end."""
 
+from pathlib import Path
 from typing import Any, final
 
 from danlu import save
@@ -22,11 +23,16 @@ class Checkpoint(Hook):
         self._best: int | None = None
 
     def on_fit_start(self, training: Training) -> None:
-        """Write the state before the first update, so that a run can be resumed whenever it was killed."""
+        """Write the state before the first update, so that a run can be resumed whenever it was killed.
+
+        A resumed run removes what the killed one had no time to remove.
+        """
         if training.folder is not None:
             save.tidy(training.folder)
             if training.saved is None:
                 self._write(training)
+            else:
+                self._prune(training.folder)
 
     def on_checkpoint(self, training: Training) -> None:
         """Write the state as it stands; then remove what is no longer wanted."""
@@ -41,10 +47,12 @@ class Checkpoint(Hook):
         assert training.folder is not None
         tensors, values = training.state.state_dict()
         save.write(save.folder(training.folder, training.state.updates_done), tensors, values, overwrite=True)
-        steps = save.steps(training.folder)
-        for step in steps[: -self._keep]:
+        self._prune(training.folder)
+
+    def _prune(self, folder: Path) -> None:
+        for step in save.steps(folder)[: -self._keep]:
             if step != self._best:
-                save.remove(save.folder(training.folder, step))
+                save.remove(save.folder(folder, step))
 
     def state(self) -> dict[str, Any]:
         """Return which checkpoint is the best one."""
