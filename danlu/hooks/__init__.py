@@ -10,7 +10,7 @@ from danlu.hooks.early_stop import StopEarly
 from danlu.hooks.interrupt import Interrupt
 from danlu.hooks.log import Log
 from danlu.hooks.progress import LiveProgress, PlainProgress, progress
-from danlu.hooks.record import Record, summary
+from danlu.hooks.record import Papers, Record, summary
 from danlu.recipe import Settled
 from danlu.train.hook import Hook
 
@@ -19,6 +19,7 @@ __all__ = [
     "Interrupt",
     "LiveProgress",
     "Log",
+    "Papers",
     "PlainProgress",
     "Record",
     "StopEarly",
@@ -40,5 +41,5 @@ def defaults(recipe: Settled, others: Sequence[Hook] = (), *, quiet: bool = Fals
     if recipe.early_stop != "off":
         hooks.append(StopEarly(recipe.early_stop.patience))
     keep = 1 if recipe.checkpoints == "off" else recipe.checkpoints.keep
-    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), *others, Checkpoint(keep), Record()]
+    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), *others, Papers(), Checkpoint(keep), Record()]
     return hooks if quiet else [*hooks, progress()]

@@ -12,17 +12,27 @@ from danlu.train.training import Training
 
 
 @final
-class Record(Hook):
-    """Write what another person needs to trust and repeat the run. A run without a folder is not written."""
+class Papers(Hook):
+    """Write recipe.toml, environment.json and plan.json before the first checkpoint, which is worth nothing alone.
+
+    A run without a folder is not written.
+    """
 
     def on_fit_start(self, training: Training) -> None:
-        """Write recipe.toml, environment.json and plan.json; a resumed run keeps the last two."""
-        if training.folder is not None:
-            save.write_atomic(training.folder / "recipe.toml", write(training.recipe).encode())
-            (training.folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on
-        if training.folder is not None and training.saved is None:
-            save.write_json(training.folder / "environment.json", environment())
-            save.write_json(training.folder / "plan.json", dataclasses.asdict(training.plan))
+        """Write them; a resumed run keeps the last two."""
+        folder = training.folder
+        if folder is None:
+            return
+        if training.saved is None:
+            save.write_json(folder / "environment.json", environment())
+            save.write_json(folder / "plan.json", dataclasses.asdict(training.plan))
+        save.write_atomic(folder / "recipe.toml", write(training.recipe).encode())
+        (folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on
+
+
+@final
+class Record(Hook):
+    """Close what another person needs to trust and repeat the run. A run without a folder is not written."""
 
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
         """Write summary.json and curves.png; the metric store becomes one plain file."""

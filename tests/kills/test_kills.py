@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from kills.axes import AXES, Axes, pairs, pairwise, possible, product, to_text
+from kills.axes import Axes, from_text, pairs, pairwise, possible, product, to_text
 from kills.chain import Bench, drawn_kills
 
 SEED, KILLS = 0, 4
@@ -16,47 +16,11 @@ AROUND += ("statement", "record")
 OTHERS = ("tensors.torn", "fsync.torn", "rmtree.half", "record.torn", "draw", "call")
 RESUMING = ("load.before", "load.after", "cut.before", "cut.after", "rewrite.before", "rewrite.after")
 
-SETTINGS: dict[str, Axes] = {  # where named points are tried: everything is saved after every update
-    "torch": dict(
-        zip(
-            AXES,
-            [
-                "torch",
-                "fit",
-                "workers",
-                "augmented",
-                "mlp",
-                "1",
-                "0.9",
-                "custom",
-                "plateau",
-                "update",
-                "update",
-                "best",
-            ],
-            strict=True,
-        )
-    ),
-    "zero": dict(
-        zip(
-            AXES,
-            [
-                "zero",
-                "command",
-                "dataset",
-                "augmented",
-                "lstm",
-                "4",
-                "0.9",
-                "adam",
-                "cosine",
-                "update",
-                "update",
-                "off",
-            ],
-            strict=True,
-        )
-    ),
+TORCH = "engine=torch,door=fit,data=workers,samples=augmented,model=mlp,accumulate=1,ema=0.9,optim=custom"
+ZERO = "engine=zero,door=command,data=dataset,samples=augmented,model=lstm,accumulate=4,ema=0.9,optim=adam"
+SETTINGS = {  # where named points are tried: everything is saved after every update
+    "torch": from_text(f"{TORCH},schedule=plateau,validate=update,save=update,stop=best"),
+    "zero": from_text(f"{ZERO},schedule=cosine,validate=update,save=update,stop=off"),
 }
 
 
