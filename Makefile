@@ -2,9 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 RECIPE ?= digits
+MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench engines setup clean
+.PHONY: help train test lint format bench engines resume soak setup clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -30,6 +31,12 @@ bench: .venv/.bench-ready  ## measure danlu beside other trainers; writes bench/
 
 engines: .venv/.ready  ## measure danlu.zero beside PyTorch; writes bench/results/engines.json
 	@$(BIN)/python -m bench.engines
+
+resume: .venv/.bench-ready  ## kill and resume danlu beside other trainers; writes bench/results/resume.json
+	@$(BIN)/python -m bench.resume
+
+soak: .venv/.ready  ## kill and resume random runs for a time: make soak MINUTES=60
+	@PYTHONPATH=tests $(BIN)/python -m kills.soak --minutes $(MINUTES)
 
 setup: .venv/.ready  ## make .venv with pinned requirements and danlu itself
 

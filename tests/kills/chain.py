@@ -74,6 +74,7 @@ class Outcome:
     """What came of a case: the kills that happened, what differs, and the line that repeats it."""
 
     repeat: str
+    folder: Path
     kills: list[str] = field(default_factory=list)
     begun_anew: int = 0
     wrong: list[str] = field(default_factory=list)
@@ -116,7 +117,7 @@ class Bench:
         twin = self.twin(axes)
         self._cases += 1
         out = self.folder / f"killed-{self._cases}"
-        outcome = Outcome(repeat_line(axes, kills))
+        outcome = Outcome(repeat_line(axes, kills), out)
         self._legs(axes, kills, out, outcome)
         if not outcome.wrong:
             outcome.wrong = differences(twin.folder, out)

@@ -1,0 +1,23 @@
+"""`python -m bench.resume` with danlu alone, as a caller runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_danlu_killed_and_resumed(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench.resume", "--only", "danlu", "--results", str(tmp_path)]
+    command += ["--epochs", "2", "--every", "4", "--kill", "38"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stdout + done.stderr
+    row = json.loads((tmp_path / "resume.json").read_text())["trainers"]["danlu"]
+    assert row["repeats"]
+    assert row["equal"]
+    assert row["difference"] == 0.0
+    assert (row["killed_in"], row["went_on_after"]) == (38, 36)
+    assert (row["repeated"], row["lost"], row["twice"], row["missing"]) == (0, 0, 0, 0)
+    assert row["ids_equal"] == row["batches_equal"] == row["batches"] == 24
+    assert "| danlu | equal | yes |" in (tmp_path / "resume.md").read_text()
