@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from danlu import hooks as hook_room
 from danlu import save
-from danlu.data import Arrays, Data, Source, as_data
+from danlu.data import Arrays, Data, Samples, Source, as_data
 from danlu.device import plan_for
 from danlu.errors import DataError, RunError
 from danlu.recipe import Recipe, Settled
@@ -20,7 +20,7 @@ from danlu.train.evaluate import predict as predict_batches
 from danlu.train.hook import Hook, checked_hooks
 from danlu.train.learner import Array, Figures, Result
 from danlu.train.loop import run
-from danlu.train.prepare import prepare, settle_for
+from danlu.train.prepare import prepare, settle_for, with_policy
 from danlu.train.step import Step
 from danlu.train.training import Training
 
@@ -116,7 +116,10 @@ def evaluate(
     source = _set_of(data, on) if isinstance(data, Data) else as_data(data, valid=0).train
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan=plan, step=step)
+    source = with_policy(source, plain)
     batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
+    if batches.bad is not None:
+        batches.bad.name = on
     with learner.session(), closing(batches):
         learner.check(batches.batch(0, 0), on)
         learner.check_targets({on: source.targets()})
@@ -128,12 +131,13 @@ def predict(model: Model, inputs: Any, recipe: Recipe | None = None) -> Array:
 
     Args:
         model: any `nn.Module`; its weights and modes are as they were.
-        inputs: an array (N, ...), a tuple or dict of them, or a `danlu.data` source.
+        inputs: an array (N, ...), a tuple or dict of them, or a `danlu.data` source, none of whose samples may be bad.
         recipe: its loss says how an output becomes a prediction.
     """
     plain, given = settle_for(model, recipe or Recipe())
     objects = load_objects(plain, given)
     source = inputs if isinstance(inputs, Source) else Arrays(inputs)
+    source = source.refusing() if isinstance(source, Samples) else source  # an output for every sample
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan=plan)
     batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)

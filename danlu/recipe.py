@@ -24,6 +24,7 @@ Whole = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+PartOrAll = Annotated[float, Meta(gt=0, le=1)]
 
 
 @dataclass(init=False)
@@ -63,6 +64,9 @@ class Data(Part):
         stratify: hold out the same share of every class.
         workers: processes that fetch samples, for a `Dataset`; arrays need none.
         sampler: "shuffle", "in_order", or "balanced" (each class equally likely, drawn with replacement).
+        bad_samples: what becomes of samples of a `Dataset` that cannot be fetched or do not fit: "raise" ends the run,
+            "skip" leaves them out, "replace" puts others, drawn at random, in their place.
+        bad_quota: how many of a set may be bad before the run stops: a number (3) or a share of the set (0.01).
     """
 
     name: str = ""
@@ -70,6 +74,8 @@ class Data(Part):
     stratify: bool | Literal["default"] = "default"
     workers: Whole = 0
     sampler: Literal["shuffle", "in_order", "balanced"] = "shuffle"
+    bad_samples: Literal["raise", "skip", "replace"] = "raise"
+    bad_quota: Count | PartOrAll = 0.01
 
 
 @dataclass(init=False)

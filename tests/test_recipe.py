@@ -31,7 +31,18 @@ def test_the_head_of_a_model_is_build_so_that_name_is_an_option():
     ("part", "defaults"),
     [
         (Model(), {"build": ""}),
-        (Data(), {"name": "", "valid": "default", "stratify": "default", "workers": 0, "sampler": "shuffle"}),
+        (
+            Data(),
+            {
+                "name": "",
+                "valid": "default",
+                "stratify": "default",
+                "workers": 0,
+                "sampler": "shuffle",
+                "bad_samples": "raise",
+                "bad_quota": 0.01,
+            },
+        ),
         (Init(), {"name": "", "layers": [], "names": []}),
         (Loss(), {"name": "cross_entropy"}),
         (Metric(), {"name": ""}),

@@ -61,6 +61,7 @@ VALUES = st.recursive(
 )
 OWN = {"options", "name", "build", "lr", "no_decay", "groups", "clip_norm", "clip_value", "layers", "names"}
 OWN |= {"valid", "stratify", "workers", "sampler", "per", "warmup", "warmup_start", "monitor", "self", "head"}
+OWN |= {"bad_samples", "bad_quota"}
 OPTIONS = st.dictionaries(NAMES.filter(lambda name: name not in OWN), VALUES, max_size=3)
 POSITIVE = st.floats(min_value=1e-12, max_value=1e12)
 STRINGS = st.lists(NAMES, max_size=3)
@@ -95,6 +96,8 @@ DATA = part(
     valid=st.floats(0, 0.99) | st.just("default"),
     stratify=st.booleans() | st.just("default"),
     sampler=st.sampled_from(["shuffle", "in_order", "balanced"]),
+    bad_samples=st.sampled_from(["raise", "skip", "replace"]),
+    bad_quota=st.integers(1, 9) | st.floats(0.01, 1.0),
 )
 RECIPES = st.builds(
     Recipe,

@@ -12,6 +12,7 @@ from danlu.recipe import PARTS, Recipe
 from danlu.track import Run, list_runs
 from danlu.track import compare as compare_runs
 
+MOST_BAD = 20  # bad samples that `show` lists
 LONGEST_CELL = 32  # letters of a recipe's value beside another run's
 
 
@@ -54,11 +55,25 @@ def show(folder: Path) -> None:
     if run.recipe:
         changed = {key: item for key, item in _changed(folder).items() if key != "about"}
         parts.append("recipe, where it is not the default\n" + indented(table(list(changed.items()))))
+    if bad := run.bad_samples:
+        parts.append(_bad_samples(bad))
     if events := run.events:
         rows = [(f"update {step:,}", kind, text) for step, kind, text in events]
         parts.append("events\n" + indented(table(rows, wrap=True)))
     parts.append(_on_disk(folder, summary.get("best")))
     print("\n\n".join(parts))
+
+
+def _bad_samples(rows: Sequence[tuple[int, str, int, str, str, int]]) -> str:
+    """Return the first samples that could not be used, and how many there are."""
+    counts: dict[str, int] = {}
+    for _, name, *_ in rows:
+        counts[name] = counts.get(name, 0) + 1
+    cells = [(name, f"{id_:,}", f"{epoch:,}", path, error) for _, name, id_, path, error, epoch in rows[:MOST_BAD]]
+    lines = [f"bad samples: {', '.join(f'{count:,} of {name}' for name, count in counts.items())}"]
+    lines.append(indented(table(cells, head=("set", "id", "epoch", "file", "what is wrong"), right=(1, 2), wrap=True)))
+    lines += [f"  and {len(rows) - MOST_BAD:,} more in metrics.sqlite"] if len(rows) > MOST_BAD else []
+    return "\n".join(lines)
 
 
 def _ending(folder: Path, summary: Mapping[str, Any]) -> str:

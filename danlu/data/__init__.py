@@ -3,6 +3,8 @@
 It must never know models, losses, optimizers, or what a training loop does with a batch.
 """
 
+from danlu.data.addressed import rng
+from danlu.data.bad import BadPolicy, BadSamples
 from danlu.data.batch import Batches
 from danlu.data.batching import batches
 from danlu.data.dataset import Loader, Samples
@@ -15,6 +17,8 @@ from danlu.data.source import Arrays, Source
 
 __all__ = [
     "Arrays",
+    "BadPolicy",
+    "BadSamples",
     "Batches",
     "Data",
     "Loader",
@@ -30,4 +34,5 @@ __all__ = [
     "load",
     "names",
     "read_idx",
+    "rng",
 ]

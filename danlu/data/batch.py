@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 
+from danlu.data.bad import BadSamples
 from danlu.data.columns import Batch
 from danlu.data.source import Ids
 
@@ -16,7 +17,10 @@ class Batches(ABC):
         batch_size: samples in every batch but perhaps the last.
         samples: samples served in an epoch.
         device: where the tensors are.
+        bad: the bad samples met so far; None where samples are never bad.
     """
+
+    bad: BadSamples | None = None
 
     def __init__(self, samples: int, batch_size: int, device: torch.device) -> None:
         self.samples, self.batch_size, self.device = samples, batch_size, device

@@ -1,6 +1,8 @@
 """Sources over PyTorch's own: any map-style `Dataset`, or a ready `DataLoader`."""
 
+import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, cast, final
 
 import numpy as np
@@ -8,6 +10,7 @@ import numpy.typing as npt
 from torch import Tensor
 from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
+from danlu.data.bad import ACTION, QUOTA, Action, BadPolicy, Quota
 from danlu.data.columns import stored
 from danlu.data.source import Ids, Source, checked_ids
 from danlu.errors import DataError
@@ -18,17 +21,24 @@ class Samples(Source):
     """Any map-style `torch.utils.data.Dataset`. Samples are fetched one by one with `__getitem__`.
 
     What it returns for a sample may be `(inputs, target)`, `(inputs, more inputs, ..., target)`, a dict, or inputs
-    alone; see `danlu.data.canonical`. Random numbers inside `__getitem__` (`random`, `numpy.random`, `torch`) are
-    seeded from (seed, epoch, sample), so augmentation is the same for any number of workers.
+    alone; see `danlu.data.canonical`. Random numbers inside `__getitem__` and `transform` (`random`, `numpy.random`,
+    `torch`, `danlu.data.rng()`) are seeded from (seed, epoch, sample), so they are the same for any number of workers.
+
+    A sample is bad if fetching it raises, if a float among its inputs is NaN or infinite, or, with PyTorch's own
+    collate function, if its shapes are not those of the others. Running out of memory or of file handles is nobody's
+    fault and always ends the run.
 
     Args:
-        dataset: has `__len__` and `__getitem__(int)`.
+        dataset: has `__len__` and `__getitem__(int)`; for arrays use `TensorDataset(inputs, target)`.
         collate_fn: makes a batch of a list of samples; the default is PyTorch's.
         workers: processes that fetch; 0 fetches in this one.
         target: for samples that are dicts, the key of the target; None looks for target, label, labels, y.
+        transform: called with what the dataset returned for a sample, in the process that fetches it; any Python.
+        bad: "raise", "skip" a bad sample or "replace" it by one drawn at random; None leaves it to the recipe.
+        bad_quota: how many samples may be bad before the run stops: a number (int) or a share (float).
 
     Raises:
-        DataError: an `IterableDataset`, a dataset without length, or an empty one.
+        DataError: an `IterableDataset`, a dataset without length, an empty one, or a policy that is none.
     """
 
     def __init__(
@@ -38,6 +48,9 @@ class Samples(Source):
         collate_fn: Callable[[list[Any]], Any] | None = None,
         workers: int = 0,
         target: str | None = None,
+        transform: Callable[[Any], Any] | None = None,
+        bad: Action | None = None,
+        bad_quota: Quota | None = None,
     ) -> None:
         if isinstance(dataset, IterableDataset):
             raise DataError(
@@ -47,6 +60,9 @@ class Samples(Source):
                 fix="give it __len__ and __getitem__, or pass a DataLoader over it (danlu promises less for one)",
             )
         self.dataset, self.collate_fn, self.workers, self.target = dataset, collate_fn, workers, target
+        self.transform = transform
+        self._bad, self._bad_quota = bad, bad_quota
+        self.policy = BadPolicy(bad or ACTION, QUOTA if bad_quota is None else bad_quota)
         self.rows: Ids | None = None
         self._length = _length(dataset)
 
@@ -62,8 +78,21 @@ class Samples(Source):
     def take(self, ids: npt.ArrayLike) -> "Samples":
         """Return the samples `ids` of the same dataset."""
         rows = checked_ids(ids, len(self))
-        part = Samples(self.dataset, collate_fn=self.collate_fn, workers=self.workers, target=self.target)
+        part = copy.copy(self)
         part.rows, part._length = (rows if self.rows is None else self.rows[rows]), len(rows)
+        return part
+
+    def refusing(self) -> "Samples":
+        """Return the same samples, none of which may be bad."""
+        part = copy.copy(self)
+        part.policy = BadPolicy()
+        return part
+
+    def with_policy(self, policy: BadPolicy) -> "Samples":
+        """Return the same samples under another policy for bad ones; what they were given themselves still counts."""
+        part = copy.copy(self)
+        own_quota = policy.quota if self._bad_quota is None else self._bad_quota
+        part.policy = replace(policy, action=self._bad or policy.action, quota=own_quota)
         return part
 
 

@@ -1,43 +1,48 @@
 """Batches of a `Dataset`, fetched sample by sample, in this process or by PyTorch's worker processes."""
 
-import random
 import signal
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, final
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler, default_collate
+from torch.utils.data import DataLoader, Sampler
 
 from danlu import keyed
+from danlu.data.addressed import own_randomness
+from danlu.data.bad import BadSamples
 from danlu.data.batch import Batches, first_sample, span
 from danlu.data.canonical import pair, settle
 from danlu.data.columns import Batch
 from danlu.data.dataset import Samples
+from danlu.data.fetcher import Delivered, Fetcher, Request, unpacked
 from danlu.data.sampling import Order
 from danlu.data.source import Ids
 from danlu.errors import DataError
-
-Address = tuple[int, int]  # epoch, row of the dataset
 
 
 @final
 class FetchedBatches(Batches):
     """Batches of a `Dataset`. The samples and their order are the same for any number of workers.
 
-    Cost: about 20 us per sample to seed its random numbers, besides what the dataset does itself.
+    A batch depends on the bad samples that were known when it was fetched, besides its address. Iterating makes those
+    that it meets known; a single `batch` makes nothing known. Where bad samples are skipped a batch that would be
+    empty is left out, unless the source's policy asks for a least number of samples.
+
+    Cost: about 30 us per sample to seed its random numbers and look for NaN, besides what the dataset does itself.
     """
+
+    bad: BadSamples
 
     def __init__(
         self, source: Samples, order: Order, samples: int, *, batch_size: int, device: torch.device, workers: int
     ) -> None:
         super().__init__(samples, batch_size, device)
         self._order, self._target, self._workers = order, source.target, workers
-        self._collate: Callable[[list[Any]], Any] = source.collate_fn or default_collate
-        self._dataset = AddressedDataset(source.dataset, order.seed)
-        self._plan = Plan(order, source.rows, samples, batch_size=batch_size)
+        self.bad = BadSamples(source.policy, len(source))
+        self._fetcher = Fetcher(source, order)
+        self._plan = Plan(order, self.bad, samples, batch_size=batch_size)
         self._fetching: Iterator[Any] | None = None  # PyTorch's iterator over worker processes, once they run
         self._ending: weakref.finalize[..., Any] | None = None
         self._turn = 0  # counts calls of iterate: workers can serve one epoch at a time
@@ -47,18 +52,19 @@ class FetchedBatches(Batches):
         return self._order.ids(epoch, *span(self, position))
 
     def batch(self, epoch: int, position: int) -> Batch:
-        """Return one batch, fetched in this process."""
-        with self._named(epoch, position), own_randomness():
-            samples = [self._dataset[address] for address in self._plan.addresses(epoch, self.ids(epoch, position))]
-            collated = self._collate(samples)
-        return settle(pair(collated, self._target), self.device)
+        """Return one batch, fetched in this process; one that would be empty gets a sample in place of a bad one."""
+        self._settle_form()
+        request = self._plan.request(epoch, self.ids(epoch, position))
+        made = self._fetch(request._replace(least=max(1, request.least)), position)
+        if made.collated is None:
+            raise self._nothing_good(epoch, position)
+        return settle(pair(made.collated, self._target), self.device)
 
     def iterate(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from position `start` on."""
         first = first_sample(self, start)
-        if self._workers:
-            return self._from_workers(epoch, first)
-        return (self.batch(epoch, position) for position in range(start, len(self)))
+        self._settle_form()
+        return self._from_workers(epoch, first) if self._workers else self._from_here(epoch, start)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -66,6 +72,46 @@ class FetchedBatches(Batches):
             self._ending()
         self._fetching = self._ending = None
         self._turn += 1
+
+    def _settle_form(self) -> None:
+        """Find out how the samples look, where they have to look alike and nobody knows it yet."""
+        if self.bad.form is None:
+            with own_randomness():
+                self.bad.form = self._fetcher.probe(self.bad.rows)
+
+    def _fetch(self, request: Request, position: int, *, record: bool = False) -> Delivered:
+        with self._named(request.epoch, position), own_randomness():
+            made = self._fetcher.fetch(request)
+            self._refuse_fault(made, request.epoch, position, record=record)
+        return made
+
+    def _refuse_fault(self, made: Delivered, epoch: int, position: int, *, record: bool) -> None:
+        if made.fault is not None:
+            place = f"batch {position} of epoch {epoch}"
+            self.bad.refuse(made.fault.culprit, unpacked(made.fault.cause), place=place, record=record)
+
+    def _from_here(self, epoch: int, start: int) -> Iterator[Batch]:
+        for position in range(start, len(self)):
+            made = self._fetch(self._plan.request(epoch, self.ids(epoch, position)), position, record=True)
+            yield from self._accepted(made, epoch, position)
+
+    def _accepted(self, made: Delivered, epoch: int, position: int) -> Iterator[Batch]:
+        """Make the batch's bad samples known, and yield what is left of it."""
+        with self._named(epoch, position):
+            self.bad.note(made.culprits)
+        self.bad.stand_ins += made.stand_ins
+        if made.collated is not None:
+            yield settle(pair(made.collated, self._target), self.device)
+        elif self.bad.policy.least:
+            raise self._nothing_good(epoch, position)
+
+    def _nothing_good(self, epoch: int, position: int) -> DataError:
+        return DataError(
+            where=f"{self.bad.name}, batch {position} of epoch {epoch}",
+            got=f"bad samples only, and as many drawn in their place; {len(self.bad.rows)} are known to be bad",
+            want="samples that can be fetched",
+            fix='see what is wrong with them: bad_samples = "raise"',
+        )
 
     def _from_workers(self, epoch: int, first: int) -> Iterator[Batch]:
         self._turn += 1
@@ -83,24 +129,27 @@ class FetchedBatches(Batches):
                     want="one epoch at a time from the same worker processes",
                     fix="finish or drop the first iterator, or make a second Batches",
                 )
-            yield settle(pair(self._next(epoch, position), self._target), self.device)
+            yield from self._accepted(self._next(epoch, position), epoch, position)
 
-    def _next(self, epoch: int, position: int) -> Any:
+    def _next(self, epoch: int, position: int) -> Delivered:
         assert self._fetching is not None
         try:
             with self._named(epoch, position):
-                return next(self._fetching)
+                made: Delivered = next(self._fetching)
+                self._refuse_fault(made, epoch, position, record=True)
+                return made
         except BaseException:
             self.close()  # whatever the workers still hold belongs to an epoch that ended here
             raise
 
     def _start(self) -> None:
         self._loader = DataLoader(
-            self._dataset,
-            batch_sampler=self._plan,
+            self._fetcher,
+            batch_size=None,  # each of its samples is a whole batch
+            sampler=self._plan,
             num_workers=self._workers,
             persistent_workers=True,
-            collate_fn=self._collate,
+            collate_fn=_as_it_is,
             worker_init_fn=_settle_worker,
             pin_memory=self.device.type == "cuda",
             generator=torch.Generator().manual_seed(keyed.number("workers", self._order.seed)),
@@ -120,69 +169,34 @@ class FetchedBatches(Batches):
 
 
 @final
-class AddressedDataset(Dataset[Any]):
-    """A dataset whose samples are fetched by (epoch, row), one by one, each with random numbers of its own.
+class Plan(Sampler[Request]):
+    """What the workers are to fetch, from sample `first` of `epoch` on; the bad ones that are known are read anew."""
 
-    It has no `__getitems__` on purpose: PyTorch would prefer that one, and samples could not be seeded apart.
-    """
-
-    def __init__(self, dataset: Dataset[Any], seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
-
-    def __getitem__(self, address: Address) -> Any:
-        """Return one sample."""
-        epoch, row = address
-        seed = keyed.number("sample", self.seed, epoch, row)
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)
-        try:
-            return self.dataset[row]
-        except Exception as error:
-            error.add_note(f"while fetching dataset[{row}] in epoch {epoch}")
-            raise
-
-
-@final
-class Plan(Sampler[list[Address]]):
-    """The batch sampler of the workers: what they are to fetch, from `first` of `epoch` on."""
-
-    def __init__(self, order: Order, rows: Ids | None, samples: int, *, batch_size: int) -> None:
-        self.order, self.rows, self.samples, self.batch_size = order, rows, samples, batch_size
+    def __init__(self, order: Order, bad: BadSamples, samples: int, *, batch_size: int) -> None:
+        self.order, self.bad, self.samples, self.batch_size = order, bad, samples, batch_size
         self.epoch = self.first = 0
 
     def __len__(self) -> int:
         """Return how many batches an epoch has."""
         return -(-self.samples // self.batch_size)
 
-    def __iter__(self) -> Iterator[list[Address]]:
-        """Yield the addresses of each batch."""
-        return self._addresses(self.epoch, self.first)
+    def __iter__(self) -> Iterator[Request]:
+        """Yield the request for each batch."""
+        return self._requests(self.epoch, self.first)
 
-    def addresses(self, epoch: int, ids: Ids) -> list[Address]:
-        """Return the addresses of samples: rows of the whole dataset, so that a part of it draws the same numbers."""
-        rows = ids if self.rows is None else self.rows[ids]
-        return [(epoch, row) for row in rows.tolist()]
+    def request(self, epoch: int, ids: Ids) -> Request:
+        """Return the request for one batch, as things stand now."""
+        return Request(epoch, ids, self.bad.rows, self.bad.form, self.bad.policy.least)
 
-    def _addresses(self, epoch: int, first: int) -> Iterator[list[Address]]:
+    def _requests(self, epoch: int, first: int) -> Iterator[Request]:
         for chunk in self.order.chunks(epoch, first, self.samples, batch_size=self.batch_size):
             for start in range(0, len(chunk), self.batch_size):
-                yield self.addresses(epoch, chunk[start : start + self.batch_size])
+                yield self.request(epoch, chunk[start : start + self.batch_size])
 
 
-@contextmanager
-def own_randomness() -> Iterator[None]:
-    """Put the generators of `random`, `numpy.random` and `torch` back where they stood.
-
-    Cost: about 30 us.
-    """
-    python, legacy, default = random.getstate(), np.random.get_state(), torch.get_rng_state()
-    try:
-        yield
-    finally:
-        random.setstate(python)
-        np.random.set_state(legacy)
-        torch.set_rng_state(default)
+def _as_it_is(delivered: Any) -> Any:
+    """Stand for the collate function: the batch is collated."""
+    return delivered
 
 
 def _settle_worker(_worker_id: int) -> None:

@@ -39,6 +39,15 @@ class Order:
             return keyed.weighted(self.seed, epoch, self.cumulative, start, stop)
         return keyed.order(self.seed, epoch, self.samples, start, stop)
 
+    def drawn(self, epoch: int, address: int, count: int) -> Ids:
+        """Return ids drawn with replacement for somebody's address, each as likely as this order serves it."""
+        numbers = keyed.uniform(self.seed, epoch, [address], "stand-in", (count,))[0]
+        if self.cumulative is None:
+            found: Ids = (numbers * self.samples).astype(np.int64)
+        else:
+            found = np.searchsorted(self.cumulative, numbers * self.cumulative[-1], side="right").astype(np.int64)
+        return found.clip(max=self.samples - 1)
+
     def chunks(self, epoch: int, start: int, stop: int, *, batch_size: int) -> Iterator[Ids]:
         """Yield the ids at [start, stop), many whole batches at a time: few large calls are far cheaper than many."""
         size = -(-keyed.CHUNK // batch_size) * batch_size

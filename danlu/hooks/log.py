@@ -60,6 +60,7 @@ class Log(Hook):
     def on_step_end(self, training: Training, result: Result) -> None:
         """Write the mean loss since the last such row, when it is time for one."""
         step = training.state.updates_done
+        self._bad_samples(training)
         if step % self._every:
             return
         sums = training.learner.train_sums()[:2]
@@ -78,6 +79,7 @@ class Log(Hook):
             self._read = self._read - training.sums_closed[:2]
             rows |= {"epoch": training.epochs_done, "lr": training.learner.lr()}
         self._rows(training, rows)
+        self._bad_samples(training)
         training.store.timing(step, {"seconds": training.seconds})
         training.store.flush()
 
@@ -88,6 +90,7 @@ class Log(Hook):
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
         """Write the last rows."""
         step = training.state.updates_done
+        self._bad_samples(training)
         if training.stop is not None:
             training.store.event(step, training.stop.status, training.stop.reason)
         if error is not None:
@@ -108,6 +111,11 @@ class Log(Hook):
     def load(self, state: dict[str, Any]) -> None:
         """Take them back."""
         self._read, self._mark = np.array(state.get("read", [0.0, 0.0])), dict(state.get("rows", {}))
+
+    def _bad_samples(self, training: Training) -> None:
+        for name, bad in training.state.bad.items():
+            for culprit in bad.fresh():
+                training.store.bad_sample(training.state.updates_done, name, culprit)
 
     def _rows(self, training: Training, rows: dict[str, float]) -> None:
         training.store.log(training.state.updates_done, rows)

@@ -72,6 +72,12 @@ class Run:
             return store.events()
 
     @property
+    def bad_samples(self) -> list[tuple[int, str, int, str, str, int]]:
+        """The samples that could not be used, each once, as (step, set, id, path, error, epoch)."""
+        with self._open() as store:
+            return store.bad_samples()
+
+    @property
     def history(self) -> "DataFrame":
         """One row for each update at which a set was evaluated or a training average closed.
 

@@ -21,13 +21,16 @@ from danlu.save.files import from_json, to_json
 Row = tuple[Any, ...]
 
 VERSION = 1
+_BAD = ("id INTEGER NOT NULL", "path TEXT NOT NULL", "error TEXT NOT NULL", "epoch INTEGER NOT NULL")
 _TABLES = {
     "metrics": ("step INTEGER NOT NULL", "name TEXT NOT NULL", "value REAL"),  # NULL is NaN
     "timings": ("step INTEGER NOT NULL", "name TEXT NOT NULL", "value REAL"),  # wall-clock figures: never repeatable
     "events": ("step INTEGER NOT NULL", "kind TEXT NOT NULL", "text TEXT NOT NULL"),
     "findings": ("step INTEGER NOT NULL", "kind TEXT NOT NULL", "text TEXT NOT NULL"),
     "documents": ("step INTEGER NOT NULL", "name TEXT NOT NULL", "json TEXT NOT NULL"),
+    "bad_samples": ("step INTEGER NOT NULL", "name TEXT NOT NULL", *_BAD),
 }
+_ADDED = ("bad_samples",)  # what the first stores had not got
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "9p", "lustre", "ceph", "gpfs")
 
@@ -63,6 +66,7 @@ class MetricStore:
         store._pending = {table: [] for table in _TABLES}
         try:
             store._database = _connect_to_read(path)
+            _stand_in_for_added(store._database)
             for table in _TABLES:
                 store._database.execute(f"SELECT * FROM {table} LIMIT 0")
         except (sqlite3.Error, OSError) as error:
@@ -89,6 +93,10 @@ class MetricStore:
         """Buffer a plain value with a structure of its own, such as a confusion matrix as nested lists."""
         self._pending["documents"].append((int(step), name, to_json(value)))
 
+    def bad_sample(self, step: int, name: str, culprit: tuple[int, str, str, int]) -> None:
+        """Buffer a bad sample of the set `name`: its row in the dataset, its file, what is wrong, in which epoch."""
+        self._pending["bad_samples"].append((int(step), name, *culprit))
+
     def flush(self, *, durable: bool = False) -> bool:
         """Write the buffered rows in one transaction.
 
@@ -109,7 +117,8 @@ class MetricStore:
             if any(self._pending.values()):
                 with self._database:
                     for table, rows in self._pending.items():
-                        self._database.executemany(f"INSERT INTO {table} VALUES (?, ?, ?)", rows)
+                        places = ", ".join("?" * len(_TABLES[table]))
+                        self._database.executemany(f"INSERT INTO {table} VALUES ({places})", rows)
                 self._pending = {table: [] for table in _TABLES}
             return not durable or not self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
         except sqlite3.Error as error:
@@ -168,6 +177,10 @@ class MetricStore:
     def findings(self) -> list[tuple[int, str, str]]:
         """Return what was found, as (step, kind, text)."""
         return [(step, kind, text) for step, kind, text in self._read("findings")]
+
+    def bad_samples(self) -> list[tuple[int, str, int, str, str, int]]:
+        """Return bad samples as (step, set, id, path, error, epoch)."""
+        return [(step, name, *rest) for step, name, *rest in self._read("bad_samples")]
 
     def documents(self, name: str | None = None) -> list[tuple[int, str, Any]]:
         """Return documents as (step, name, value), of one name or of all."""
@@ -242,6 +255,14 @@ def _connect(path: Path | None) -> sqlite3.Connection:
     database.execute(f"PRAGMA user_version = {VERSION}")
     database.execute("PRAGMA busy_timeout = 0")
     return database
+
+
+def _stand_in_for_added(database: sqlite3.Connection) -> None:
+    """Give an older store, opened to read, the tables that it has not got yet; they are empty and in memory."""
+    there = {name for (name,) in database.execute("SELECT name FROM sqlite_master")}
+    for table in _ADDED if there else ():
+        if table not in there:
+            database.execute(f"CREATE TEMP TABLE {table} ({', '.join(_TABLES[table])})")
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

@@ -16,13 +16,21 @@ def evaluate(learner: Learner, batches: Batches, limit: int | None = None) -> Fi
         batches: the set, in order.
         limit: use only so many batches.
 
+    Returns:
+        the figures; where bad samples are skipped or replaced also "samples", how many of the set's own they are of.
+
     Cost:
         one host sync, at the end.
     """
+    bad, samples = batches.bad, 0
+    stand_ins = 0 if bad is None else bad.stand_ins
     with learner.evaluating():
         for batch in islice(batches.iterate(0), limit):
-            learner.evaluate(batch)
-        return learner.evaluation_figures()
+            samples += learner.evaluate(batch).samples
+        figures = learner.evaluation_figures()
+    if bad is None or bad.policy.action == "raise":
+        return figures
+    return {**figures, "samples": samples - (bad.stand_ins - stand_ins)}
 
 
 def predict(learner: Learner, batches: Batches) -> Array:

@@ -3,10 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
-from danlu.data import Batches, Data, Loader, Sampler, Source, as_data
+from danlu.data import BadPolicy, Batches, Data, Loader, Sampler, Samples, Source, as_data
 from danlu.device import Plan, plan_for
 from danlu.errors import DataError, RecipeError, unknown_name
 from danlu.optim.framework import is_zero
+from danlu.recipe import Data as DataPart
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import settle
 from danlu.train.build import build_learner, load_objects
@@ -69,6 +70,26 @@ def settle_for(model: Any, recipe: Recipe) -> tuple[Settled, dict[str, Any]]:
     return settled, given
 
 
+def with_policy(source: Source, recipe: Settled, *, least: int = 0) -> Source:
+    """Return a source under the recipe's policy for bad samples, where it has none of its own.
+
+    Args:
+        source: of one set.
+        recipe: settled.
+        least: samples that a batch keeps at least.
+
+    Raises:
+        RecipeError: the recipe asks a ready `DataLoader` for one.
+    """
+    part = recipe.data or DataPart()
+    if isinstance(source, Samples):
+        return source.with_policy(BadPolicy(part.bad_samples, part.bad_quota, least))
+    if isinstance(source, Loader) and part.bad_samples != "raise":
+        want, fix = "data with random access", "give the data set itself instead of a DataLoader"
+        raise RecipeError(where="data.bad_samples", got=f"{part.bad_samples} for a DataLoader", want=want, fix=fix)
+    return source
+
+
 def _split(recipe: Settled) -> dict[str, Any]:
     """Return what the recipe says of holding out validation data."""
     part = recipe.data
@@ -83,9 +104,11 @@ def _bind(recipe: Settled, data: Data, learner: Learner, plan: Plan, monitor: st
         sampler = data.weights
 
     def train(source: Source, size: int, sampler: Sampler) -> Batches:
+        source = with_policy(source, recipe, least=2)  # BatchNorm cannot train on one sample
         return learner.batches(source, size, seed=recipe.seed, sampler=sampler, workers=workers)
 
     def whole(source: Source) -> Batches:
+        source = with_policy(source, recipe)
         return learner.batches(source, plan.eval_batch_size, seed=recipe.seed, sampler="in_order", workers=workers)
 
     batches = train(data.train, recipe.batch_size, sampler)
@@ -142,9 +165,7 @@ def _known_row(where: str, name: str, known: list[str], *, own_step: bool) -> st
 def _check(training: Training) -> list[str]:
     """Run the first batch of every set through model and loss; return what the user should be told."""
     notices = []
-    sets = {"train": training.train, **training.valid}
-    sets |= {"test": training.test} if training.test is not None else {}
-    for name, batches in sets.items():
+    for name, batches in training.sets().items():
         found = training.learner.check(batches.batch(0, 0), name)
         notices += [f"{name}: {notice}" for notice in found]
     training.learner.check_targets({name: source.targets() for name, source in training.data.sets().items()})

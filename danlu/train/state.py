@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
+from danlu.data import BadSamples
 from danlu.train.hook import Hook
 from danlu.train.learner import Learner, Tensors
 
@@ -27,6 +28,7 @@ class TrainState:
         position: batches of the current epoch already used; 0 at the start of an epoch.
         train_samples: how many the training set has: a run goes on with the same data only.
         evaluations_since_best: evaluations without improvement of the monitored metric.
+        bad: for each set whose samples can be bad, those met so far, which stay out for the rest of the run.
     """
 
     learner: Learner
@@ -37,6 +39,7 @@ class TrainState:
     best: Best | None = None
     evaluations_since_best: int = 0
     train_samples: int = 0
+    bad: dict[str, BadSamples] = field(default_factory=dict)
     hooks: dict[str, Hook] = field(default_factory=dict)
 
     def advance(self, batches: int, samples: int, batches_per_epoch: int) -> None:
@@ -52,13 +55,17 @@ class TrainState:
         """Return arrays by file and name, and JSON values. The arrays may share memory with the live model."""
         tensors, learner = self.learner.state()
         counters = {name: getattr(self, name) for name in COUNTERS}
-        return tensors, {**counters, "learner": learner, "hooks": {k: h.state() for k, h in self.hooks.items()}}
+        bad = {name: met.state() for name, met in self.bad.items()}
+        hooks = {name: hook.state() for name, hook in self.hooks.items()}
+        return tensors, {**counters, "learner": learner, "bad_samples": bad, "hooks": hooks}
 
     def load_state_dict(self, tensors: Tensors, values: Mapping[str, Any]) -> None:
         """Take back what `state_dict` returned."""
         self.learner.load(tensors, values["learner"])
         for name in COUNTERS:
             setattr(self, name, values[name])
+        for name, met in self.bad.items():
+            met.load(values.get("bad_samples", {}).get(name, {}))
         for name, hook in self.hooks.items():
             hook.load(values["hooks"].get(name, {}))
 

@@ -71,11 +71,18 @@ class Training:
     state: TrainState = field(init=False)
 
     def __post_init__(self) -> None:
-        self.state = TrainState(self.learner, train_samples=self.train.samples)
+        bad = {name: batches.bad for name, batches in self.sets().items() if batches.bad is not None}
+        for name, met in bad.items():
+            met.name = name
+        self.state = TrainState(self.learner, train_samples=self.train.samples, bad=bad)
         self.limit = None if self.recipe.limit_batches == "off" else self.recipe.limit_batches
         self.batches_per_epoch = min(len(self.train), self.limit or len(self.train))
         self._higher = _mode(self.recipe, self.monitor)
         self._held = ExitStack()
+
+    def sets(self) -> dict[str, Batches]:
+        """Return the batches of every set by name: "train", the validation sets, "test"."""
+        return {"train": self.train, **self.valid, **({} if self.test is None else {"test": self.test})}
 
     def hold(self, folder: Path) -> None:
         """Keep other processes out of a run folder; raise `RunError` where one trains there already."""
@@ -231,7 +238,7 @@ class Training:
     def close(self) -> None:
         """End worker processes, and give the run folder back."""
         self._held.close()
-        for batches in (self.train, *self.valid.values(), *([self.test] if self.test is not None else [])):
+        for batches in self.sets().values():
             batches.close()
 
 
