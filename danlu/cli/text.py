@@ -22,6 +22,8 @@ def say(text: str) -> None:
 
 def number(value: float) -> str:
     """Write a figure with four digits that count; only very small and very large ones get an exponent."""
+    if isinstance(value, int):
+        return f"{value:,}"
     size = abs(value)
     if size >= 1e6 or 0 < size < 1e-3 or not math.isfinite(value):
         return f"{value:.4g}"
