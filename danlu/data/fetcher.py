@@ -22,6 +22,7 @@ from danlu.data.source import Ids
 
 DRAWS = 32  # samples drawn at most in place of a bad one
 PROBES = 5  # samples of which the commonest form is the set's
+LONGEST_ERROR = 300  # letters of what is wrong with a sample
 _MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # out of files or memory: no sample's fault
 
 
@@ -176,10 +177,15 @@ class Fetcher(Dataset[Delivered]):
             return Delivered(None, [], fault=Fault(self._culprit(epoch, odd, wrong), error))
 
     def _culprit(self, epoch: int, row: int, wrong: str, error: Exception | None = None) -> Culprit:
-        return Culprit(row, path_of(self._dataset, row, error), wrong, epoch)
+        return Culprit(row, _writable(path_of(self._dataset, row, error)), _writable(wrong)[:LONGEST_ERROR], epoch)
 
 
 _KNOWN = Fault(Culprit(-1, "", "", -1), None)  # stands for a bad sample that is no news
+
+
+def _writable(text: str) -> str:
+    """Return one line that any file takes: names of files may hold bytes that are no text."""
+    return " ".join(text.encode("utf-8", "backslashreplace").decode().splitlines())
 
 
 def _line(error: Exception) -> str:

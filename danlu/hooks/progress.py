@@ -234,6 +234,8 @@ def closing(training: Training, error: BaseException | None) -> list[str]:
         rate = state.samples_seen / training.seconds if training.seconds else math.nan
         lines.append(f"{training.stop.reason}: {clock(training.seconds)}, {rate:,.0f} samples/s")
     lines += [best_line(training)] if state.best is not None else []
+    bad = [f"{len(met.rows):,} of {name}" for name, met in state.bad.items() if len(met.rows)]
+    lines += [f"bad samples: {', '.join(bad)}"] if bad else []
     lines += [f"run: {training.folder}"] if training.folder is not None else []
     return lines
 
@@ -286,6 +288,8 @@ def _of(done: int, total: int | None) -> str:
 
 def number(value: float) -> str:
     """Write a figure with four digits that count; only very small and very large ones get an exponent."""
+    if isinstance(value, int):
+        return f"{value:,}"
     size = abs(value)
     if size >= 1e6 or 0 < size < 1e-3 or not math.isfinite(value):
         return f"{value:.4g}"

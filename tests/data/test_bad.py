@@ -16,6 +16,7 @@ import danlu
 from danlu.data import BadPolicy, Samples, batches
 from danlu.data.fitting import path_of
 from danlu.errors import DataError
+from danlu.track import MetricStore
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create")  # more workers than cores, on purpose
 
@@ -217,6 +218,7 @@ class Numbers(Dataset[Any]):
 
     def __init__(self, n: int, bad: Any) -> None:
         self.n, self.bad = n, set(bad)
+        self.files: list[str] = []
 
     def __len__(self) -> int:
         return self.n
@@ -313,6 +315,19 @@ def test_paths(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No such file") as caught:
         (tmp_path / "gone").read_bytes()
     assert path_of(two, 0, caught.value) == str(tmp_path / "gone")
+
+
+def test_names_that_are_no_text_can_be_recorded(tmp_path: Path) -> None:
+    name = b"a\xffb\n.png".decode("utf-8", "surrogateescape")
+    numbers = Numbers(3, [1])
+    numbers.files = ["x", name, "z"]
+    made = batches(Samples(numbers, bad="skip"), 3)
+    list(made.iterate(0))
+    (culprit,) = made.bad.fresh()
+    assert culprit.path == "a\\udcffb .png"
+    with MetricStore(tmp_path / "metrics.sqlite") as store:
+        store.bad_sample(1, "train", culprit)
+        assert store.bad_samples() == [(1, "train", 1, "a\\udcffb .png", "ValueError: bad", 0)]
 
 
 @pytest.mark.parametrize("given", [{"bad": "drop"}, {"bad_quota": 0}, {"bad_quota": 1.5}, {"bad_quota": True}])

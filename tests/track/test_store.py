@@ -279,3 +279,21 @@ def test_without_a_log_it_is_the_same_store(path, monkeypatch):
         assert reader.rows() == [(1, "a", 1.0)]
     store.close()
     assert names(path.parent) == ["metrics.sqlite"]
+
+
+def test_bad_samples_have_a_table_and_a_store_without_it_can_be_read(path):
+    with MetricStore(path) as store:
+        store.bad_sample(3, "train", (17, "a.png", "OSError: cut off", 0))
+        mark = store.mark()
+        store.bad_sample(4, "valid", (2, "", "NaN", 1))
+        store.cut(mark)
+    with sqlite3.connect(path) as database:
+        row = "SELECT step, name, id, path, error, epoch FROM bad_samples"
+        assert database.execute(row).fetchall() == [(3, "train", 17, "a.png", "OSError: cut off", 0)]
+        database.execute("DROP TABLE bad_samples")
+    database.close()
+    with MetricStore.open(path) as store:
+        assert store.bad_samples() == []
+    with MetricStore(path) as store:
+        store.cut({})
+        assert store.bad_samples() == []
