@@ -10,6 +10,7 @@ from danlu import save
 from danlu.data import Arrays, Data, Samples, Source, as_data
 from danlu.device import plan_for
 from danlu.errors import DataError, RunError
+from danlu.measure import rehearse
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, write
 from danlu.track import Run
@@ -88,7 +89,8 @@ def fit(
         KeyboardInterrupt: after Ctrl-C, once the update is finished and the record closed; SystemExit after SIGTERM.
     """
     checked = checked_hooks(hooks)
-    training = _resumed(model, data, recipe, step, out, resume) if resume else _prepare(model, data, recipe, step, out)
+    given = model, data, recipe, step, out
+    training = _resumed(*given, resume) if resume else _prepare(*given, tried=True)
     if training is None:
         return Run(Path(out or ""))
     for _ in run(training, hook_room.defaults(training.recipe, checked, quiet=quiet)):
@@ -221,11 +223,19 @@ def _resumed(
     return None if over else training
 
 
-def _prepare(model: Model, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None) -> Training:
+def _prepare(
+    model: Model, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None, *, tried: bool = False
+) -> Training:
     """Check everything first, so that a mistake leaves no folder behind, and a taken folder leaves the model alone."""
     if out is not None and Path(out).exists():
         save.claim(Path(out))
     training = prepare(model, data, recipe or Recipe(), step=step)
+    if tried and training.recipe.rehearse:
+        try:
+            training.notices += rehearse(training, None if out is None else Path(out))
+        except BaseException:
+            training.close()
+            raise
     if out is not None:
         folder, _ = save.claim(Path(out))
         training.hold(folder)

@@ -197,6 +197,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         limit_batches: use only so many batches of every set, to try a recipe out.
         overfit_one_batch: train and evaluate on the first batch alone.
         deterministic: same seed, plan and machine, same bits.
+        rehearse: before training, try out on two updates whether a killed run could be resumed exactly.
         log_every: updates between two rows of the running loss.
     """
 
@@ -230,6 +231,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     precision: Literal["float32", "bf16", "fp16"] = "float32"
     threads: Count | Literal["auto"] = "auto"
     deterministic: bool = True
+    rehearse: bool = True
     log_every: Count = 50
     tensorboard: bool = True
 

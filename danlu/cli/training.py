@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -17,11 +18,13 @@ from danlu.cli.catalogue import find_recipe
 from danlu.cli.text import bytes_of, counted, table
 from danlu.data import Batches, Data, batches
 from danlu.errors import DanluError, ModelError, RunError
+from danlu.measure import rehearse
 from danlu.recipe import Settled
 from danlu.recipe_text import from_tree, read, to_tree
 from danlu.train import Training, build_data, build_model, prepare
 from danlu.train.resume import stored_recipe
 
+REHEARSED = "two updates, a save and a resume agree bit for bit"
 TRUTH_ROWS = 20  # parameters with more numbers than this are summed up in one line
 
 Truth = Mapping[str, npt.NDArray[Any]]
@@ -167,7 +170,10 @@ def check(name: str, overrides: list[str]) -> None:
         print(_layer_table(_layers(drawn, training.train)))
         print()
         print(_sets(training))
-        print("".join(f"note: {notice}\n" for notice in training.notices), end="")
+        with telling("rehearsing"):
+            findings = rehearse(training, Path(tempfile.gettempdir()) / "check")
+        print("".join(f"note: {notice}\n" for notice in [*training.notices, *findings]), end="")
+        print(f"\nrehearsal: {REHEARSED if not findings else 'a resumed run would not be equal; see above'}")
         print(f"\nready to train: {_length(training)}, on {_machine(training)}")
     finally:
         training.close()

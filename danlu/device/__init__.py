@@ -7,7 +7,7 @@ from danlu.device.environment import describe, environment
 from danlu.device.place import choose
 from danlu.device.plan import Plan, plan_for
 from danlu.device.precision import autocast, grad_scaler
-from danlu.device.settings import blas_threads, exact, kept_generators, seed_all, seed_torch
+from danlu.device.settings import blas_threads, exact, kept_generators, seed, seed_all, seed_torch
 
 __all__ = [
     "Plan",
@@ -20,6 +20,7 @@ __all__ = [
     "grad_scaler",
     "kept_generators",
     "plan_for",
+    "seed",
     "seed_all",
     "seed_torch",
 ]

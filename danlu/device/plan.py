@@ -24,6 +24,8 @@ class Plan:
         deterministic: whether algorithms without a fixed order of sums are refused.
         eval_batch_size: samples per batch of an evaluation; it changes the last bits of a metric.
         engine: "torch", or "zero" for danlu.zero.
+        generators: which default generators are seeded before each update: "torch" (the engine's), or "all" of them,
+            Python's and NumPy's too, where the rehearsal saw the model draw from these.
     """
 
     device: str
@@ -32,6 +34,7 @@ class Plan:
     deterministic: bool
     eval_batch_size: int
     engine: str = "torch"
+    generators: str = "torch"
 
     @property
     def place(self) -> str:

@@ -78,6 +78,11 @@ def seed_all(number: int) -> None:
     seed_torch(number)
 
 
+def seed(number: int, generators: str) -> None:
+    """Seed the default generators that a plan names: those of "torch", or "all"."""
+    (seed_all if generators == "all" else seed_torch)(number)
+
+
 def seed_torch(number: int) -> None:
     """Seed PyTorch's default generators directly, on the CPU and on CUDA once it runs. Cost: about 2 us.
 

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danlu.data import Batches, Sampler, Source
+from danlu.device import Plan
 
 Array = npt.NDArray[Any]
 Tensors = dict[str, dict[str, Array]]
@@ -38,6 +39,7 @@ class Result(NamedTuple):
 class Learner(ABC):
     """A model, its objective and its optimizer, on one engine. Abstract."""
 
+    plan: Plan
     schedule_per: Literal["epoch", "update", "evaluation", "off"]
 
     @abstractmethod
@@ -122,6 +124,10 @@ class Learner(ABC):
     @abstractmethod
     def load(self, tensors: Tensors, values: dict[str, Any]) -> None:
         """Take back what `state` returned, by copying into the live model."""
+
+    @abstractmethod
+    def objects(self) -> dict[str, Any]:
+        """Return what learns: every module by its name in the model ("" for the model itself), and "optimizer"."""
 
     @abstractmethod
     def snapshot(self) -> object:

@@ -14,7 +14,7 @@ from danlu.recipe import Settled
 from danlu.recipe_text import read, to_tree
 from danlu.train.training import Training
 
-SAFE = ("about", "log_every", "tensorboard", "checkpoints", "minutes", "data.workers", "data.bad_quota")
+SAFE = ("about", "log_every", "tensorboard", "checkpoints", "minutes", "rehearse", "data.workers", "data.bad_quota")
 LENGTH = ("epochs", "updates")  # safe unless the schedule's curve depends on the run's length
 
 

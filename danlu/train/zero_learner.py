@@ -70,9 +70,9 @@ class ZeroLearner(Learner):
             yield
 
     def seed(self, number: int) -> None:
-        """Seed danlu.zero's default generator, and PyTorch's, which a data set may draw from."""
+        """Seed danlu.zero's default generator, and the others as the plan says."""
         zero.manual_seed(number)
-        device.seed_torch(number)
+        device.seed(number, self.plan.generators)
 
     def batches(self, source: Source, batch_size: int, *, seed: int, sampler: Sampler, workers: int) -> Batches:
         """Return the source's batches, as tensors on the CPU."""
@@ -242,6 +242,10 @@ class ZeroLearner(Learner):
         """Take back what `state` returned, by copying into the live arrays."""
         import_parts(self.parts, tensors, values)
         self._sums.load(tensors["sums"])
+
+    def objects(self) -> dict[str, Any]:
+        """Return every module by name, and the optimizer."""
+        return {**dict(self.parts.model.named_modules()), "optimizer": self.parts.optimizer}
 
     def snapshot(self) -> object:
         """Return a copy of the evaluated weights."""
