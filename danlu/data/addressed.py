@@ -11,9 +11,18 @@ import torch
 from danlu import keyed
 from danlu.errors import DataError
 
-Address = tuple[int, int, int]  # seed, epoch, row of the dataset
-_address: ContextVar[Address | None] = ContextVar("address", default=None)
-_generator: ContextVar[np.random.Generator | None] = ContextVar("generator", default=None)
+
+class _Address:
+    """The sample that is being fetched, and its generator once somebody asked for it."""
+
+    __slots__ = ("epoch", "generator", "row", "seed")
+
+    def __init__(self, seed: int, epoch: int, row: int) -> None:
+        self.seed, self.epoch, self.row = seed, epoch, row
+        self.generator: np.random.Generator | None = None
+
+
+_address: ContextVar[_Address | None] = ContextVar("address", default=None)
 
 
 def rng() -> np.random.Generator:
@@ -33,12 +42,9 @@ def rng() -> np.random.Generator:
             want="a call from a Dataset's __getitem__ or from a transform of danlu.data.Samples",
             fix="move it there, or use numpy.random.default_rng(seed) with a seed of your own",
         )
-    generator = _generator.get()
-    if generator is None:
-        seed, *place = address
-        generator = np.random.default_rng([keyed.number("rng", seed), *place])
-        _generator.set(generator)
-    return generator
+    if address.generator is None:
+        address.generator = np.random.default_rng([keyed.number("rng", address.seed), address.epoch, address.row])
+    return address.generator
 
 
 @contextmanager
@@ -48,12 +54,11 @@ def addressed(seed: int, epoch: int, row: int) -> Iterator[None]:
     random.seed(number)
     np.random.seed(number)
     torch.default_generator.manual_seed(number)
-    tokens = _address.set((seed, epoch, row)), _generator.set(None)
+    token = _address.set(_Address(seed, epoch, row))
     try:
         yield
     finally:
-        _address.reset(tokens[0])
-        _generator.reset(tokens[1])
+        _address.reset(token)
 
 
 @contextmanager

@@ -4,9 +4,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, final, get_args
 
-import numpy as np
-
-from danlu.data.source import Ids
 from danlu.errors import DataError, unknown_name
 
 Action = Literal["raise", "skip", "replace"]
@@ -70,7 +67,7 @@ class BadSamples:
         name: what messages call the set.
         form: the shapes that its samples have, as text; None where it is not known or does not matter.
         stand_ins: samples that took the place of bad ones so far.
-        rows: rows of the bad ones, sorted.
+        rows: rows of the bad ones.
     """
 
     def __init__(self, policy: BadPolicy, samples: int) -> None:
@@ -78,7 +75,7 @@ class BadSamples:
         self.name = "data"
         self.form: str | None = None
         self.stand_ins = 0
-        self.rows: Ids = np.empty(0, np.int64)
+        self.rows: frozenset[int] = frozenset()
         self._known: dict[int, Culprit] = {}
         self._fresh: list[Culprit] = []
 
@@ -89,7 +86,7 @@ class BadSamples:
             return
         self._known |= {culprit.row: culprit for culprit in new}
         self._fresh += new
-        self.rows = np.array(sorted(self._known), np.int64)
+        self.rows = frozenset(self._known)
         allowed = self.policy.allowed(self.samples)
         if len(self._known) > allowed:
             first = "; ".join(str(culprit) for culprit in list(self._known.values())[:SHOWN])
@@ -132,5 +129,5 @@ class BadSamples:
         self.form = state.get("form")
         known = [] if self.policy.action == "raise" else state.get("known", [])  # it has become another policy
         self._known = {row: Culprit(row, *rest) for row, *rest in known}
-        self.rows = np.array(sorted(self._known), np.int64)
+        self.rows = frozenset(self._known)
         self._fresh = []

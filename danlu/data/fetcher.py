@@ -32,14 +32,14 @@ class Request(NamedTuple):
     Fields:
         epoch: counted from 0.
         ids: the samples' numbers in the set.
-        known: rows of the dataset that are known to be bad, sorted; they are not fetched.
+        known: rows of the dataset that are known to be bad; they are not fetched.
         form: what every sample has to look like; None where they may differ.
         least: samples that the batch keeps at least.
     """
 
     epoch: int
     ids: Ids
-    known: Ids
+    known: frozenset[int]
     form: str | None
     least: int
 
@@ -118,7 +118,7 @@ class Fetcher(Dataset[Delivered]):
                 stand_ins += 1
         return self._collated(good, request.epoch)._replace(culprits=list(culprits.values()), stand_ins=stand_ins)
 
-    def probe(self, known: Ids) -> str | None:
+    def probe(self, known: frozenset[int]) -> str | None:
         """Return the form that most of a few samples, spread over the set, have; None where no form is asked for."""
         if not self._alike or self._action == "raise":
             return None
