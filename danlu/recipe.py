@@ -163,11 +163,18 @@ class Checkpoints(msgspec.Struct, forbid_unknown_fields=True):
     Fields:
         every, per: so many updates, epochs or minutes.
         keep: how many of the newest are kept, besides the best.
+        keep_every: one is also saved, and kept for good, every so many updates, epochs or minutes, as `per` says.
+        best: save and keep the best.
+        retries, retry_s: how often a save that the disk refuses is tried again, and the seconds before each time.
     """
 
     every: Positive = 5.0
     per: Literal["update", "epoch", "minute"] = "minute"
     keep: Count = 1
+    keep_every: Count | Off = "off"
+    best: bool = True
+    retries: Whole = 3
+    retry_s: NotNegative = 10.0
 
 
 if TYPE_CHECKING:  # what a caller may write; `settle` turns it into the schema's type

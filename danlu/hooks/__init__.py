@@ -11,7 +11,8 @@ from danlu.hooks.interrupt import Interrupt
 from danlu.hooks.log import Log
 from danlu.hooks.progress import LiveProgress, PlainProgress, progress
 from danlu.hooks.record import Papers, Record, summary
-from danlu.recipe import Settled
+from danlu.recipe import Checkpoints, Settled
+from danlu.save import Retry
 from danlu.train.hook import Hook
 
 __all__ = [
@@ -40,6 +41,7 @@ def defaults(recipe: Settled, others: Sequence[Hook] = (), *, quiet: bool = Fals
     hooks: list[Hook] = [Interrupt()]
     if recipe.early_stop != "off":
         hooks.append(StopEarly(recipe.early_stop.patience))
-    keep = 1 if recipe.checkpoints == "off" else recipe.checkpoints.keep
-    hooks += [Log(recipe.log_every, tensorboard=recipe.tensorboard), *others, Papers(), Checkpoint(keep), Record()]
+    policy = Checkpoints() if recipe.checkpoints == "off" else recipe.checkpoints
+    log = Log(recipe.log_every, tensorboard=recipe.tensorboard, retry=Retry(policy.retries, policy.retry_s))
+    hooks += [log, *others, Papers(), Checkpoint(policy), Record()]
     return hooks if quiet else [*hooks, progress()]

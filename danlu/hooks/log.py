@@ -1,13 +1,17 @@
 """Rows: to the metric store, which is the truth, and to TensorBoard, which is a view of it."""
 
 import math
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, final
 
 import numpy as np
 import numpy.typing as npt
 
 from danlu.device import kept_generators
+from danlu.hooks.notice import tell
 from danlu.recipe_text import write
+from danlu.save import Retry
 from danlu.track import MetricStore, TensorBoard
 from danlu.train.hook import Hook
 from danlu.train.learner import Batch, Result
@@ -23,10 +27,11 @@ class Log(Hook):
     Args:
         every: updates between two rows of the running loss. Cost: one copy from the device each.
         tensorboard: also write the run folder's `tensorboard/`.
+        retry: what to do when the disk refuses the rows; training waits meanwhile.
     """
 
-    def __init__(self, every: int, *, tensorboard: bool = True) -> None:
-        self._every, self._wants_board = every, tensorboard
+    def __init__(self, every: int, *, tensorboard: bool = True, retry: Retry | None = None) -> None:
+        self._every, self._wants_board, self._retry = every, tensorboard, retry or Retry()
         self._board: TensorBoard | None = None
         self._read: npt.NDArray[np.float64] = np.zeros(2)
         self._mark: dict[str, int] = {}  # the last rows that a checkpoint knows of
@@ -43,8 +48,8 @@ class Log(Hook):
         if training.folder is None or not self._wants_board:
             return
         self._board = TensorBoard(training.folder / "tensorboard")
-        self._board.text("recipe", "    " + write(training.recipe).replace("\n", "\n    "))
-        with kept_generators():  # a ready DataLoader draws from them
+        with self._drawing(training), kept_generators():  # a ready DataLoader draws from them
+            self._board.text("recipe", "    " + write(training.recipe).replace("\n", "\n    "))
             self._draw_graph(training)
             self._draw_inputs(training)
 
@@ -55,7 +60,8 @@ class Log(Hook):
         training.store.event(training.state.updates_done, "resumed", "")
         if self._wants_board:
             self._board = TensorBoard(training.folder / "tensorboard")
-            self._board.rewrite(row for row in training.store.rows() if row[1] != "epoch")
+            with self._drawing(training):
+                self._board.rewrite(row for row in training.store.rows() if row[1] != "epoch")
 
     def on_step_end(self, training: Training, result: Result) -> None:
         """Write the mean loss since the last such row, when it is time for one."""
@@ -81,11 +87,11 @@ class Log(Hook):
         self._rows(training, rows)
         self._bad_samples(training)
         training.store.timing(step, {"seconds": training.seconds})
-        training.store.flush()
+        self._flush(training)
 
     def on_checkpoint(self, training: Training) -> None:
         """Rows come before the checkpoint that they belong to."""
-        training.store.flush(durable=True)
+        self._flush(training, durable=True)
 
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
         """Write the last rows."""
@@ -96,12 +102,13 @@ class Log(Hook):
         if error is not None:
             training.store.event(step, "failed", f"{type(error).__name__}: {error}")
         training.store.flush()
-        if self._board is not None:
-            if error is None and training.figures:
+        with self._drawing(training):
+            if self._board is not None and error is None and training.figures:
                 with kept_generators():
                     self._draw_inputs(training)
-            self._board.close()
-            self._board = None
+            if self._board is not None:
+                self._board.close()
+        self._board = None
 
     def state(self) -> dict[str, Any]:
         """Return the sums at the last row of the running loss, and which rows are the last."""
@@ -117,11 +124,24 @@ class Log(Hook):
             for culprit in bad.fresh():
                 training.store.bad_sample(training.state.updates_done, name, culprit)
 
+    def _flush(self, training: Training, *, durable: bool = False) -> None:
+        self._retry(lambda: training.store.flush(durable=durable), lambda notice: tell(training, notice))
+
     def _rows(self, training: Training, rows: dict[str, float]) -> None:
         training.store.log(training.state.updates_done, rows)
         if self._board is not None:
             shown = {name: value for name, value in rows.items() if name != "epoch"}
-            self._board.scalars(training.state.updates_done, shown)
+            with self._drawing(training):
+                self._board.scalars(training.state.updates_done, shown)
+
+    @contextmanager
+    def _drawing(self, training: Training) -> Iterator[None]:
+        """Go on without TensorBoard where the disk refuses: the rows are in the store, and a resumed run draws them."""
+        try:
+            yield
+        except OSError as error:
+            tell(training, f"tensorboard: {error.strerror or error}; nothing more is written there")
+            self._board = None
 
     def _draw_graph(self, training: Training) -> None:
         assert training.folder is not None

@@ -1,10 +1,14 @@
 """The run folder's own papers: recipe, environment and plan before the first update, summary and curves at the end."""
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, final
 
 from danlu import save
 from danlu.device import describe, environment
+from danlu.errors import RunError
 from danlu.recipe_text import write
 from danlu.track import draw
 from danlu.train.hook import Hook
@@ -23,11 +27,12 @@ class Papers(Hook):
         folder = training.folder
         if folder is None:
             return
-        if training.saved is None:
-            save.write_json(folder / "environment.json", environment())
-            save.write_json(folder / "plan.json", dataclasses.asdict(training.plan))
-        save.write_atomic(folder / "recipe.toml", write(training.recipe).encode())
-        (folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on
+        with _writing(folder):
+            if training.saved is None:
+                save.write_json(folder / "environment.json", environment())
+                save.write_json(folder / "plan.json", dataclasses.asdict(training.plan))
+            save.write_atomic(folder / "recipe.toml", write(training.recipe).encode())
+            (folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on
 
 
 @final
@@ -38,10 +43,20 @@ class Record(Hook):
         """Write summary.json and curves.png; the metric store becomes one plain file."""
         if training.folder is None:
             return
-        save.write_json(training.folder / "summary.json", summary(training, error))
+        with _writing(training.folder):
+            save.write_json(training.folder / "summary.json", summary(training, error))
         store = training.folder / "metrics.sqlite"
         training.store.close()
         draw(store, training.folder / "curves.png", training.folder.name)
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        got, fix = error.strerror or str(error), "free some space or mend the disk, then resume the run"
+        raise RunError(where=str(folder), got=got, want="a folder that can be written to", fix=fix) from None
 
 
 def summary(training: Training, error: BaseException | None = None) -> dict[str, Any]:

@@ -6,9 +6,14 @@ This room sees names, NumPy arrays and plain values; it must never know a traine
 from danlu.save.checkpoint import check, folder, newest, read, remove, steps, tidy, write
 from danlu.save.files import from_json, read_json, to_json, write_atomic, write_json
 from danlu.save.lock import locked
+from danlu.save.retry import Retry
 from danlu.save.runfolder import claim, free_name, holds_run
+from danlu.save.writer import Keep, Writer, room
 
 __all__ = [
+    "Keep",
+    "Retry",
+    "Writer",
     "check",
     "claim",
     "folder",
@@ -20,6 +25,7 @@ __all__ = [
     "read",
     "read_json",
     "remove",
+    "room",
     "steps",
     "tidy",
     "to_json",

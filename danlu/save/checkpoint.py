@@ -10,23 +10,26 @@ A folder is written beside its place, under a name that begins with a dot, and r
 """
 
 import hashlib
+import os
 import re
 import shutil
 import stat
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from danlu.errors import RunError
-from danlu.save.files import damaged, fsync, read_json, to_json, write_json
+from danlu.save.files import damaged, fsync, read_json, to_json, write_atomic, write_json
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Tensors = Mapping[str, Mapping[str, Array]]
 Checkpoint = tuple[dict[str, dict[str, Array]], dict[str, Any]]
 
 FORMAT = 2
+PART_BYTES = 1 << 24
 _MEMBER = re.compile(r"[a-z][a-z0-9_]*\.safetensors|state\.json")
 _NAME = re.compile(r"step-(\d{8,})")
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
@@ -66,7 +69,17 @@ def write(folder: Path, tensors: Tensors, state: Mapping[str, Any], *, overwrite
     Cost:
         an fsync for each file and for two folders; a copy of arrays that are not contiguous.
     """
-    _check_names(tensors)
+    return write_encoded(folder, tensors, encoded(state), overwrite=overwrite)
+
+
+def encoded(state: Mapping[str, Any]) -> bytes:
+    """Return the content of state.json; raise `TypeError` for a value that is not plain, by name."""
+    return (to_json(state, indent=2) + "\n").encode()
+
+
+def write_encoded(folder: Path, tensors: Tensors, state: bytes, *, overwrite: bool = False) -> Path:
+    """Write a checkpoint as `write` does, its state being encoded already."""
+    check_names(tensors)
     present = _present(folder)
     if present.exists() and not overwrite:
         want, fix = "a place that is free", "choose another folder, or overwrite it on purpose"
@@ -157,8 +170,12 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """Return a file's checksum, read in large parts: each part costs two turns of the interpreter lock."""
+    digest, part = hashlib.sha256(), memoryview(bytearray(min(PART_BYTES, path.stat().st_size)))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(part):
+            digest.update(part[:count])
+    return digest.hexdigest()
 
 
 def _sha256_of(files: Mapping[str, Any]) -> str:
@@ -205,21 +222,29 @@ def _present(folder: Path) -> Path:
 
 
 def _exchange(new: Path, folder: Path) -> None:
-    """Rename `new` to `folder`; what was there is kept until the new one is on the disk."""
+    """Rename `new` to `folder`; what was there is kept until the new one is on the disk, and comes back if it fails."""
     aside = folder.parent / f".replaced-{folder.name}"
     if folder.exists():
         shutil.rmtree(aside, ignore_errors=True)
         folder.rename(aside)
-    new.rename(folder)
-    fsync(folder.parent)
+    try:
+        new.rename(folder)
+        fsync(folder.parent)
+    except OSError:
+        with suppress(OSError):
+            if folder.exists():
+                folder.rename(new)  # nobody may take it for durable
+            if aside.exists():
+                aside.rename(folder)
+        raise
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def _fill(place: Path, tensors: Tensors, state: Mapping[str, Any]) -> None:
+def _fill(place: Path, tensors: Tensors, state: bytes) -> None:
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
-    write_json(place / "state.json", state)
+    write_atomic(place / "state.json", state)
     mode = (place / "state.json").stat().st_mode
     for group, arrays in tensors.items():
         if not arrays:
@@ -230,7 +255,8 @@ def _fill(place: Path, tensors: Tensors, state: Mapping[str, Any]) -> None:
         try:
             save_file(row_major, path)
         except SafetensorError as error:
-            raise OSError(str(error)) from None
+            number = re.search(r"os error (\d+)", str(error))  # the system's own words are plainer
+            raise OSError(*((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))) from None
         path.chmod(mode)  # safetensors makes files that only their owner can read
         fsync(path)
     files = {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(place.iterdir())}
@@ -238,7 +264,8 @@ def _fill(place: Path, tensors: Tensors, state: Mapping[str, Any]) -> None:
     fsync(place)
 
 
-def _check_names(tensors: Tensors) -> None:
+def check_names(tensors: Tensors) -> None:
+    """Raise `TypeError` for what is no array, or has a name or a type that a checkpoint cannot hold."""
     for group, arrays in tensors.items():
         if not _GROUP.fullmatch(group):
             raise TypeError(f"{group!r}: a group of tensors is named like a variable, in lower case")

@@ -46,7 +46,7 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
                         stop = stop or wish
                     if learner.schedule_per == "update" or (learner.schedule_per == "epoch" and state.position == 0):
                         learner.step_schedule()
-                    if training.save_due() or (evaluated and training.improved):
+                    if training.save_due(evaluated):
                         calls.checkpoint()
                     stop = stop or ended
                     yield result
@@ -66,7 +66,10 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
         raise
     finally:
         training.end()
-        calls.fit_end(error)
+        try:
+            calls.fit_end(error)
+        finally:
+            training.close()
 
 
 class Calls:

@@ -34,6 +34,7 @@ def prepare(model: Any, data: Any, recipe: Recipe, *, step: Step | None = None, 
     if settled.epochs == settled.updates == settled.minutes == "off":
         want = "a limit on epochs, updates or minutes"
         raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")
+    _check_best(settled)
     plan = plan or plan_for(settled)
     if not isinstance(data, Data):  # a `Data` is split already
         data = as_data(data, seed=settled.seed, **_split(settled))
@@ -52,6 +53,14 @@ def prepare(model: Any, data: Any, recipe: Recipe, *, step: Step | None = None, 
         if learner.schedule_per == "evaluation":
             _known_row("schedule.monitor", settled.schedule.monitor, _rows(settled, data), own_step=step is not None)
     return training
+
+
+def _check_best(recipe: Settled) -> None:
+    """Refuse to put the best weights back where a run that was killed would not find them."""
+    stop, saves = recipe.early_stop, recipe.checkpoints
+    if stop != "off" and stop.restore_best and saves != "off" and not saves.best:
+        fix = "leave it true, or set early_stop.restore_best = false"
+        raise RecipeError(where="checkpoints.best", got="false", want="true, for early_stop.restore_best", fix=fix)
 
 
 def settle_for(model: Any, recipe: Recipe) -> tuple[Settled, dict[str, Any]]:

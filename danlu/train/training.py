@@ -42,6 +42,7 @@ class Training:
         best_weights, best_figures: of the best evaluation, where the recipe asks for them to be put back.
         improved: whether the newest evaluation is the best so far.
         notices: what the user should be told once, at the start.
+        for_good: whether the checkpoint of this update is to be kept for good.
         stop: why the run ended; None while it runs.
         saved: the state that a resumed run goes on from; None for a new run.
     """
@@ -67,7 +68,8 @@ class Training:
     started_s: float = field(default_factory=time.monotonic)
     ended_s: float | None = None
     seconds_before: float = 0.0
-    saved_s: float = field(default_factory=time.monotonic)
+    saved_s: dict[str, float] = field(default_factory=dict)
+    for_good: bool = False
     state: TrainState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -145,12 +147,12 @@ class Training:
     def begin(self) -> None:
         """Start the clock."""
         self.started_s, self.ended_s = time.monotonic() - self.seconds_before, None
-        self.saved_s = time.monotonic()
+        self.saved_s = dict.fromkeys(("newest", "for good"), time.monotonic())
 
     def end(self) -> None:
         """Stop the clock and end worker processes."""
         self.ended_s = time.monotonic()
-        self.close()
+        self._end_workers()
 
     def micro_batches(self) -> Iterator[tuple[Batch, ...]]:
         """Yield what is left of this epoch, one update's micro-batches at a time."""
@@ -176,18 +178,23 @@ class Training:
             return Stop(f"{recipe.minutes:g} minutes are over", "finished")
         return None
 
-    def save_due(self) -> bool:
-        """Say whether a checkpoint falls on this update, besides those of the best and the last."""
-        when, state = self.recipe.checkpoints, self.state
+    def save_due(self, evaluated: bool) -> bool:
+        """Say whether a checkpoint falls on this update, besides that of the end, and note if it stays for good."""
+        when, best = self.recipe.checkpoints, evaluated and self.improved
         if when == "off":
+            return best
+        self.for_good = when.keep_every != "off" and self._falls_due("for good", when.keep_every, when.per)
+        return self._falls_due("newest", when.every, when.per) or self.for_good or (best and when.best)
+
+    def _falls_due(self, what: str, every: float, per: str) -> bool:
+        if per == "update":
+            return self.state.updates_done % every == 0
+        if per == "epoch":
+            return self.state.position == 0 and self.state.epoch % every == 0
+        now_s = time.monotonic()
+        if now_s - self.saved_s[what] < every * 60:
             return False
-        if when.per == "update":
-            return state.updates_done % when.every == 0
-        if when.per == "epoch":
-            return state.position == 0 and state.epoch % when.every == 0
-        if time.monotonic() - self.saved_s < when.every * 60:
-            return False
-        self.saved_s = time.monotonic()
+        self.saved_s[what] = now_s
         return True
 
     def evaluation_due(self) -> bool:
@@ -238,6 +245,9 @@ class Training:
     def close(self) -> None:
         """End worker processes, and give the run folder back."""
         self._held.close()
+        self._end_workers()
+
+    def _end_workers(self) -> None:
         for batches in self.sets().values():
             batches.close()
 

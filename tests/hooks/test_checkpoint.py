@@ -104,3 +104,50 @@ def test_rows_are_durable_before_the_checkpoint_they_belong_to(tmp_path: Path):
     recipe, data, model = scripted([3, 4, 1, 2])
     danlu.fit(model, data, recipe, hooks=[Look()], out=tmp_path / "run", quiet=True)
     assert seen == [(1, [1]), (3, [1, 2, 3]), (4, [1, 2, 3, 4])]
+
+
+def policy(**given: Any) -> danlu.recipe.Checkpoints:
+    return danlu.recipe.Checkpoints(**given)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"every": 100, "per": "update", "best": False}, [8]),
+        ({"every": 100, "per": "update", "keep_every": 3, "best": False}, [3, 6, 8]),
+        ({"every": 100, "per": "epoch", "keep_every": 4}, [1, 4, 8]),
+        ({"every": 100, "per": "minute", "keep_every": 100, "keep": 2}, [1, 8]),
+    ],
+)
+def test_the_ones_kept_for_good_and_the_best_where_it_is_wanted(given: dict[str, Any], kept: list[int], tmp_path: Path):
+    recipe, data, model = scripted([1, 2, 3, 4, 5, 6, 7, 8], checkpoints=policy(**given))
+    danlu.fit(model, data, recipe, out=tmp_path / "run", quiet=True)
+    assert save.steps(tmp_path / "run") == kept
+    assert save.read(save.folder(tmp_path / "run", 8))[0]["model"]["weight"] == -8
+
+
+def test_what_is_kept_for_good_is_so_after_a_resume_too(tmp_path: Path):
+    part = policy(every=1, per="update", keep_every=2, best=False)
+    for epochs in (3, 6):
+        recipe, data, model = scripted([1] * epochs, checkpoints=part)
+        danlu.fit(model, data, recipe, out=tmp_path / "run", quiet=True, resume=epochs == 6)
+    assert save.steps(tmp_path / "run") == [2, 4, 6]
+
+
+def test_the_best_weights_cannot_be_put_back_where_they_are_not_saved():
+    recipe, data, model = scripted([1], checkpoints=policy(best=False), early_stop=danlu.EarlyStop())
+    with pytest.raises(danlu.RecipeError, match=r"checkpoints\.best: got false; want true, for early_stop"):
+        danlu.fit(model, data, recipe, quiet=True)
+
+
+def test_with_a_thread_that_writes_or_none_the_bits_are_the_same(tmp_path: Path):
+    def trained(part: Any, out: Path | None) -> list[bytes]:
+        torch.manual_seed(0)
+        x = np.random.default_rng(0).standard_normal((64, 8)).astype(np.float32)
+        model = nn.Sequential(nn.Linear(8, 300), nn.Dropout(0.3), nn.Linear(300, 3))
+        given = danlu.Recipe(epochs=3, batch_size=4, optim=danlu.Optim("adam", lr=0.01), checkpoints=part)
+        danlu.fit(model, (x, np.arange(64) % 3), given, out=out, quiet=True)
+        return [array.tobytes() for array in map(np.asarray, (p.detach() for p in model.parameters()))]
+
+    busy = policy(every=1, per="update", keep=3)
+    assert trained(busy, tmp_path / "busy") == trained("off", tmp_path / "off") == trained(busy, None)

@@ -1,9 +1,11 @@
 """Ctrl-C, as a person sends it: to a process."""
 
+import os
 import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -121,3 +123,103 @@ def test_the_handler_comes_back_after_an_error():
     assert signal.getsignal(signal.SIGINT) is before
     hooks.Interrupt().on_fit_end(None, None)  # type: ignore[arg-type]
     assert signal.getsignal(signal.SIGINT) is before
+
+
+WORKERS = """
+import sys
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.data import Dataset
+import danlu
+from danlu.data import Arrays, Data, Samples
+from danlu.recipe import Checkpoints
+
+class Rows(Dataset):
+    def __len__(self):
+        return 4000
+    def __getitem__(self, index):
+        return torch.randn(6) + index % 3, index % 3
+
+held = Arrays(np.zeros((8, 6), np.float32), np.arange(8) % 3)
+data = Data(Samples(Rows(), workers=2), {"valid": held})
+often = Checkpoints(every=1, per="update")
+recipe = danlu.Recipe(epochs=int(sys.argv[3]), batch_size=20, checkpoints=often, tensorboard=False)
+torch.manual_seed(0)
+danlu.fit(nn.Linear(6, 3), data, recipe, out=sys.argv[1], quiet=True, resume=sys.argv[2] == "resume")
+"""
+
+
+def test_sigterm_to_the_whole_group_saves_and_no_worker_is_left(tmp_path: Path):
+    """The workers are forked while the thread writes, and get the signal too."""
+    command = [sys.executable, "-c", WORKERS, str(tmp_path / "run")]
+    process = subprocess.Popen([*command, "new", "50"], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    while (save.steps(tmp_path / "run") or [0])[-1] < 30 and process.poll() is None:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 143, err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    run = danlu.Run(tmp_path / "run")
+    assert run.summary["status"] == "interrupted"
+    assert save.steps(tmp_path / "run")[-1] == run.summary["updates"]
+    assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
+    tensors, state = save.read(save.folder(tmp_path / "run", run.summary["updates"]))
+    epochs = str(state["epoch"] + 1)
+    for folder, how in ((tmp_path / "run", "resume"), (tmp_path / "whole", "new")):
+        command = [sys.executable, "-c", WORKERS, str(folder), how, epochs]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        assert done.returncode == 0, done.stderr
+    ends = [save.read(save.folder(tmp_path / name, save.steps(tmp_path / name)[-1]))[0] for name in ("run", "whole")]
+    assert all(ends[0]["model"][name].tobytes() == ends[1]["model"][name].tobytes() for name in ends[1]["model"])
+
+
+SLOW = """
+import os, signal, sys, time
+import numpy as np
+from torch import nn
+import danlu
+from danlu.recipe import Checkpoints
+from danlu.save import writer
+
+real = writer.write_encoded
+
+def slow(folder, *given, **named):
+    if folder.name == "step-00000004":
+        time.sleep(1000)  # a disk that takes its time
+    return real(folder, *given, **named)
+
+writer.write_encoded = slow
+
+class Signals(danlu.Hook):
+    def on_step_end(self, training, result):
+        if training.state.updates_done == 4:
+            os.kill(os.getpid(), signal.SIGINT)
+            print("asked once", flush=True)
+
+data = (np.zeros((40, 4), np.float32), np.arange(40) % 3)
+often = Checkpoints(every=1, per="update", keep=2)
+recipe = danlu.Recipe(epochs=5, batch_size=10, checkpoints=often, tensorboard=False, validate_every=9)
+print("trains", flush=True)
+danlu.fit(nn.Linear(4, 3), data, recipe, hooks=[Signals()], out=sys.argv[1], quiet=True)
+"""
+
+
+def test_a_second_ctrl_c_leaves_a_write_that_takes_too_long(tmp_path: Path):
+    command = [sys.executable, "-c", SLOW, str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "trains\n"
+    assert process.stdout.readline() == "asked once\n"
+    time.sleep(1)  # it waits for the write of update 4 now
+    assert process.poll() is None
+    start_s = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode
+    assert time.monotonic() - start_s < 30
+    assert err.rstrip().rsplit("\n", 1)[-1].startswith("KeyboardInterrupt")
+    last = save.steps(tmp_path / "run")[-1]
+    assert last in (0, 1, 2, 3)
+    assert save.read(save.folder(tmp_path / "run", last))[1]["updates_done"] == last
