@@ -10,9 +10,10 @@ if TYPE_CHECKING:
     from danlu import data, device, hooks, keyed, models, objectives, optim, save, track
     from danlu.api import evaluate, fit, load_model, load_recipe, predict, steps
     from danlu.errors import DanluError, DataError, ModelError, RecipeError, RunError, TrainingError
-    from danlu.recipe import Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, Schedule
+    from danlu.recipe import Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, Schedule, Weights
     from danlu.track import Run
     from danlu.train.hook import Every, Hook, Stop
+    from danlu.train.pretrained import load_weights
 
 __version__ = "0.1.0"
 
@@ -20,9 +21,10 @@ _ROOMS = ("data", "device", "hooks", "keyed", "models", "objectives", "optim", "
 _HOMES = {
     "api": ("evaluate", "fit", "load_model", "load_recipe", "predict", "steps"),
     "errors": ("DanluError", "DataError", "ModelError", "RecipeError", "RunError", "TrainingError"),
-    "recipe": ("Data", "EarlyStop", "Init", "Loss", "Metric", "Model", "Optim", "Recipe", "Schedule"),
+    "recipe": ("Data", "EarlyStop", "Init", "Loss", "Metric", "Model", "Optim", "Recipe", "Schedule", "Weights"),
     "track": ("Run",),
     "train.hook": ("Every", "Hook", "Stop"),
+    "train.pretrained": ("load_weights",),
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
@@ -46,6 +48,7 @@ __all__ = [
     "Schedule",
     "Stop",
     "TrainingError",
+    "Weights",
     "data",
     "device",
     "evaluate",
@@ -54,6 +57,7 @@ __all__ = [
     "keyed",
     "load_model",
     "load_recipe",
+    "load_weights",
     "models",
     "objectives",
     "optim",

@@ -149,7 +149,8 @@ def predict(model: Model, inputs: Any, recipe: Recipe | None = None) -> Array:
 
 def load_recipe(folder: str | Path) -> Settled:
     """Return the recipe of a run."""
-    return read(Path(folder) / "recipe.toml")
+    path = Path(folder) / "recipe.toml"
+    return read(save.plain(path, "a run's recipe") if path.exists() else path)
 
 
 def load_model(folder: str | Path, *, at: str | int = "best", model: Model | None = None) -> Any:
@@ -166,30 +167,10 @@ def load_model(folder: str | Path, *, at: str | int = "best", model: Model | Non
     """
     folder = Path(folder)
     recipe = load_recipe(folder)
-    tensors, _ = save.read(save.folder(folder, _checkpoint(folder, str(at))))
+    tensors, _ = save.read(save.folder(folder, save.checkpoint_at(folder, at)))
     model = build_model(recipe.model, recipe.seed, recipe.engine) if model is None else model
     load_weights(model, tensors.get("ema") or tensors["model"])
     return model
-
-
-def _checkpoint(folder: Path, at: str) -> int:
-    """Return the update of the checkpoint that `at` names."""
-    known = save.steps(folder)
-    if not known:
-        fix = "let the run reach its first evaluation"
-        raise RunError(where=str(folder), got="no checkpoint", want="a run with checkpoints", fix=fix)
-    if at == "last":
-        return known[-1]
-    if at != "best":
-        if at.isdigit() and int(at) in known:
-            return int(at)
-        fix = f"choose best, last or one of {known}"
-        raise RunError(where=str(folder), got=f"no checkpoint {at}", want="one that is there", fix=fix)
-    best = save.read_json(save.folder(folder, known[-1]) / "state.json")["best"]
-    if best is None or best["step"] not in known:
-        got = "no evaluation that gave a number" if best is None else f"no checkpoint of its best update {best['step']}"
-        raise RunError(where=str(folder), got=got, want="a best checkpoint", fix='use at="last"')
-    return int(best["step"])
 
 
 def _result(training: Training) -> Run:
@@ -212,7 +193,7 @@ def _resumed(
     settled, _ = settle_for(model, recipe)
     notices = resuming.check_changes(folder, settled, accept=how == "accept changes")
     plan = resuming.pinned_plan(folder, plan_for(settled))
-    training = prepare(model, data, recipe, step=step, plan=plan)
+    training = prepare(model, data, recipe, step=step, plan=plan, resumed=True)
     training.notices += notices
     over = True
     try:

@@ -25,6 +25,7 @@ Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
 PartOrAll = Annotated[float, Meta(gt=0, le=1)]
+Least = Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(init=False)
@@ -53,6 +54,27 @@ class Model(Part):
 
     head: ClassVar[str] = "build"
     build: str = ""
+
+
+@dataclass(init=False)
+class Weights(Part):
+    """`source`: what training starts from: a run's folder, a checkpoint's, or a safetensors file.
+
+    Fields:
+        at: of a run: "best", "last", or an update's number.
+        rename: patterns over the source's names and what stands instead: "encoder.*" = "backbone.*"; "" leaves out.
+        partial: load what fits, where names are missing, unexpected, or of another shape.
+        least: share of the model's parameters that a partial source must have.
+        allow_pickle: "weights-only" reads the tensors, and nothing else, of a file by `torch.save`.
+    """
+
+    head: ClassVar[str] = "source"
+    source: str = ""
+    at: Whole | str = "best"
+    rename: dict[str, str] = field(default_factory=dict)
+    partial: bool = False
+    least: Least = 0.5
+    allow_pickle: Literal["weights-only"] | Off = "off"
 
 
 @dataclass(init=False)
@@ -183,10 +205,12 @@ if TYPE_CHECKING:  # what a caller may write; `settle` turns it into the schema'
     OptimLike = Optim | str | Callable[..., Any]
     ScheduleLike = Schedule | str | Callable[..., Any]
     ModelLike = Model | str | None
+    WeightsLike = Weights | str
     DataLike = Data | str | None
 else:
     LossLike, MetricsLike, OptimLike = Loss, list[Metric], Optim
     ScheduleLike, ModelLike, DataLike = Schedule | Off, Model | None, Data | None
+    WeightsLike = Weights | Off
 
 
 class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -194,6 +218,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     Fields whose meaning is not their name:
         engine: what computes: PyTorch, or danlu.zero, in NumPy; a model of danlu.zero decides it by itself.
+        weights: what training starts from, read after `init`; a resumed run goes on from its own instead.
         init, freeze: rules and parameter-name patterns applied to the model before training.
         epochs, updates, minutes: training stops at whichever comes first.
         accumulate: micro-batches of `batch_size` samples that make one update.
@@ -212,6 +237,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     engine: Literal["torch", "zero"] = "torch"
     seed: Whole = 0
     model: ModelLike = None
+    weights: WeightsLike = "off"
     data: DataLike = None
     init: list[Init] = []
     freeze: list[str] = []
@@ -249,6 +275,7 @@ if TYPE_CHECKING:
         """A checked recipe in the schema's own types, no bare names and no real objects; `settle` gives it."""
 
         model: Model | None
+        weights: Weights | Off
         data: Data | None
         loss: Loss
         metrics: list[Metric]
@@ -260,6 +287,7 @@ else:
 
 PARTS: dict[str, type[Part]] = {
     "model": Model,
+    "weights": Weights,
     "data": Data,
     "init": Init,
     "loss": Loss,

@@ -33,13 +33,16 @@ def read(path: Path, overrides: Iterable[str] = ()) -> Settled:
         RecipeError: the file is missing or no TOML; a key, type or value is wrong.
     """
     try:
+        if not (path.is_file() or path.is_dir() or path.parts[:2] == ("/", "dev")) and path.exists():
+            got, fix = "something that is no plain file", "check the path"  # but `<(command)` is a pipe in /dev
+            raise RecipeError(where=str(path), got=got, want="a recipe file", fix=fix)
         tree = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "text that is not UTF-8"
         raise RecipeError(
             where=str(path), got=reason or "no file", want="a recipe file", fix="check the path"
         ) from None
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:  # besides invalid TOML: a number too long, brackets too deep
         raise RecipeError(where=str(path), got=str(error), want="valid TOML", fix="mend that line") from None
     return from_tree(tree, overrides)
 
@@ -176,7 +179,7 @@ def _shape(tree: Tree) -> Tree:
         value = tree.get(name)
         if isinstance(value, list):
             shaped[name] = [_shape_part(item, part) for item in value]
-        elif value is not None and name not in LISTS and not (value == "off" and name == "schedule"):
+        elif value is not None and name not in LISTS and not (value == "off" and name in ("schedule", "weights")):
             shaped[name] = _shape_part(value, part)
     return shaped
 

@@ -152,6 +152,34 @@ def predict(
     call(run, source, on=on, at=at, count=count, picture=picture)
 
 
+@app.command()
+def export(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(metavar="FILE", help="the .safetensors file to write")],
+    at: At = "best",
+    average: Annotated[
+        bool | None,
+        typer.Option("--average/--no-average", help="of a run with ema: the averaged weights, or the trained ones"),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="replace a file that is there")] = False,
+) -> None:
+    """Write a run's weights as one file that PyTorch loads without danlu."""
+    from danlu.cli.weights import export as call
+
+    call(run, out, at, average=average, force=force)
+
+
+@app.command()
+def weights(
+    source: Annotated[Path, typer.Argument(metavar="SOURCE", help="a run, a checkpoint or a .safetensors file")],
+    at: At = "best",
+) -> None:
+    """List the tensors of a run or a file."""
+    from danlu.cli.weights import listing as call
+
+    call(source, at)
+
+
 app.add_typer(runs_app, name="runs")
 app.add_typer(data_app, name="data")
 app.add_typer(recipes_app, name="recipes")

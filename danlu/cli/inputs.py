@@ -1,5 +1,6 @@
 """What `danlu predict` reads from a file, and the picture it draws."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,8 @@ from danlu.errors import DataError
 from danlu.track import grid
 
 Array = npt.NDArray[Any]
+
+PICTURES = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow would run Ghostscript for some others
 
 
 def read_inputs(path: Path, like: Source) -> tuple[Arrays, list[str]]:
@@ -30,7 +33,9 @@ def read_inputs(path: Path, like: Source) -> tuple[Arrays, list[str]]:
         return like.like(_picture(path, like)[None]), []
     try:
         array = np.load(path, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
+        if not isinstance(array, np.ndarray):
+            raise ValueError("an archive of arrays")
+    except (ValueError, OSError, EOFError, MemoryError, OverflowError, SyntaxError) as error:
         got = "no plain array" if "pickle" in str(error) else str(error)  # NumPy's advice is to unpickle it
         want, fix = "an .npy file of numbers", "save it with np.save"
         raise DataError(where=str(path), got=got, want=want, fix=fix) from None
@@ -59,9 +64,10 @@ def _picture(path: Path, like: Arrays) -> Array:
         raise DataError(where=str(path), got=got, want="an .npy file of such inputs", fix="save them with np.save")
     channels, height, width = stored.shape[1:]
     try:
-        with Image.open(path) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=PICTURES) as image:
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             small = image.convert("L" if channels == 1 else "RGB").resize((width, height))
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # whatever a decoder makes of damaged or hostile bytes
         want, fix = "a picture or an .npy file", "check the file"
         raise DataError(where=str(path), got=str(error), want=want, fix=fix) from None
     pixels = np.asarray(small).reshape(height, width, channels).transpose(2, 0, 1)

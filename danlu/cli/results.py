@@ -93,11 +93,8 @@ def _known_set(data: Data, on: str) -> str:
 
 def _weights(folder: Path, at: str) -> str:
     """Say which weights these are."""
-    known = save.steps(folder)
-    if at not in ("best", "last"):
-        return f"weights of update {int(at):,}"
-    best = (save.read_json(save.folder(folder, known[-1]) / "state.json") if at == "best" else {}).get("best")
-    return f"{at} weights (update {best['step'] if best else known[-1]:,})"
+    step = save.checkpoint_at(folder, at)
+    return f"{at} weights (update {step:,})" if at in ("best", "last") else f"weights of update {step:,}"
 
 
 @dataclass

@@ -79,10 +79,12 @@ def _bad_samples(rows: Sequence[tuple[int, str, int, str, str, int]]) -> str:
 def _ending(folder: Path, summary: Mapping[str, Any]) -> str:
     if not summary:
         return f"{folder}: unfinished; it is going on, or it was killed"
-    lines = [f"{folder}: {summary['status']}, {summary['reason']}"]
+    lines = [f"{folder}: {summary['status']}, {summary.get('reason', '')}"]
     done = f"{summary['epochs']:.4g} epochs, {counted(summary['updates'], 'update')}"
     lines.append(f"{done}, {counted(summary['samples_seen'], 'sample')}")
-    lines.append(f"{span(summary['seconds'])}, {summary['samples_per_s']:,.0f} samples/s on {summary['measured_on']}")
+    lines.append(
+        f"{span(summary['seconds'])}, {summary['samples_per_s']:,.0f} samples/s on {summary.get('measured_on', '-')}"
+    )
     if best := summary["best"]:
         lines.append(f"best {best['metric']} {number(best['value'])} at update {best['step']:,}")
     return "\n".join(lines)
@@ -101,7 +103,7 @@ def _figures(final: Mapping[str, float]) -> str:
 
 def _changed(folder: Path) -> dict[str, str]:
     """Return the recipe's keys whose values are not the defaults, dotted, in the recipe's order."""
-    given = _flat(recipe_text.to_tree(recipe_text.read(folder / "recipe.toml")))
+    given = _flat(recipe_text.to_tree(recipe_text.read(save.plain(folder / "recipe.toml", "a recipe"))))
     usual = _flat(recipe_text.to_tree(recipe_text.settle(Recipe())[0]))
     for name, part in PARTS.items():
         own = vars(type(part()))

@@ -15,9 +15,14 @@ LEAST_TEXT_WIDTH = 24  # the column of running text is never made narrower than 
 
 def say(text: str) -> None:
     """Print one line for the person at the terminal, on standard error."""
-    line = " ".join(part.strip() for part in text.splitlines())
+    line = shown(" ".join(part.strip() for part in text.splitlines()))
     if sys.stderr is not None:
         print(f"danlu: {line}", file=sys.stderr)
+
+
+def shown(text: str) -> str:
+    """Write what a terminal would obey, instead of showing it, as Python writes it: `\\x1b`."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def number(value: float) -> str:
@@ -84,7 +89,7 @@ def table(
         right: the columns that are aligned at their right.
         wrap: the last column is running text, which is broken at words where the screen ends.
     """
-    lines = [[" ".join(cell.splitlines()) for cell in row] for row in ([head, *rows] if head else rows)]
+    lines = [[shown(" ".join(cell.splitlines())) for cell in row] for row in ([head, *rows] if head else rows)]
     columns = max(map(len, lines), default=0)
     widths = [max((cell_len(row[i]) for row in lines if i < len(row)), default=0) for i in range(columns)]
     if wrap and (screen := screen_width()) is not None:

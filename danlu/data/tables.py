@@ -2,6 +2,7 @@
 
 import gzip
 import importlib.util
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -87,9 +88,9 @@ def diabetes(ask: Ask, *, test: float = 0.0, standardise_target: bool = False) -
 
 def _classes(name: str, ask: Ask, test: float) -> Data:
     path = folder() / FILES[name][0]
+    table = _read(path, skip=1)
     with path.open() as file:
         _, _, *classes = file.readline().strip().split(",")
-    table = _read(path, skip=1)
     target = table[:, -1].astype(np.int64)
     pieces = _pieces(Arrays(table[:, :-1], target), ask, test)
     return _data(name, _standardised(table[:, :-1], target, pieces["train"]), pieces, tuple(classes))
@@ -129,7 +130,7 @@ def _read(path: Path, *, skip: int = 0, delimiter: str | None = ",") -> Array:
     try:
         with gzip.open(path, "rt") if path.suffix == ".gz" else path.open() as file:
             return np.loadtxt(file, delimiter=delimiter, skiprows=skip)
-    except (OSError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError, zlib.error) as error:
         raise DataError(
             where=str(path), got=str(error), want="scikit-learn's data file", fix="install scikit-learn again"
         ) from error

@@ -29,7 +29,8 @@ class Papers(Hook):
             return
         with _writing(folder):
             if training.saved is None:
-                save.write_json(folder / "environment.json", environment())
+                started = {} if training.weights is None else {"weights": training.weights.record()}
+                save.write_json(folder / "environment.json", environment() | started)
                 save.write_json(folder / "plan.json", dataclasses.asdict(training.plan))
             save.write_atomic(folder / "recipe.toml", write(training.recipe).encode())
             (folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on

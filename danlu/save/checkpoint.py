@@ -22,16 +22,15 @@ from typing import Any
 import numpy as np
 
 from danlu.errors import RunError
-from danlu.save.files import damaged, fsync, read_json, to_json, write_atomic, write_json
+from danlu.save.files import damaged, fsync, read_json, sha256_of, to_json, write_atomic, write_json
+from danlu.save.tensors import Array, read_tensors
 
-Array = np.ndarray[Any, np.dtype[Any]]
 Tensors = Mapping[str, Mapping[str, Array]]
 Checkpoint = tuple[dict[str, dict[str, Array]], dict[str, Any]]
 
 FORMAT = 2
-PART_BYTES = 1 << 24
 _MEMBER = re.compile(r"[a-z][a-z0-9_]*\.safetensors|state\.json")
-_NAME = re.compile(r"step-(\d{8,})")
+_NAME = re.compile(r"step-([0-9]{8,})")
 _GROUP = re.compile(r"[a-z][a-z0-9_]*")
 _DTYPES = re.compile(r"bool|u?int(8|16|32|64)|float(16|32|64)|complex64")
 
@@ -43,10 +42,18 @@ def folder(run: Path, step: int) -> Path:
 
 def steps(run: Path) -> list[int]:
     """Return the updates that a run folder has checkpoints of, ascending; unfinished ones do not count."""
-    home = run / "checkpoints"
-    names = [entry.name for entry in home.iterdir()] if home.is_dir() else []
+    names = [entry.name for entry in _entries(run)]
     found = (_NAME.fullmatch(name) or _NAME.fullmatch(name.removeprefix(".replaced-")) for name in names)
     return sorted({int(match[1]) for match in found if match})
+
+
+def _entries(run: Path) -> list[Path]:
+    """Return what lies among a run's checkpoints; refuse to look, prune or write where a link leads."""
+    home = run / "checkpoints"
+    if home.is_symlink():
+        want, fix = "a folder of the run's own", "put the folder itself there"
+        raise RunError(where=str(home), got="a link", want=want, fix=fix)
+    return list(home.iterdir()) if home.is_dir() else []
 
 
 def write(folder: Path, tensors: Tensors, state: Mapping[str, Any], *, overwrite: bool = False) -> Path:
@@ -112,19 +119,26 @@ def read(folder: Path) -> Checkpoint:
     Cost:
         every file is read twice: for its checksum, and for what it holds.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
-    place = _present(folder)
     tensors = {}
     for name in check(folder):
-        path = place / name
+        path = _present(folder) / name
         if path.suffix == ".safetensors":
-            try:
-                tensors[path.stem] = load_file(path)
-            except (OSError, ValueError, SafetensorError) as error:
-                raise damaged(path, error, "tensors") from None
-    return tensors, read_json(place / "state.json")
+            tensors[path.stem] = read_tensors(path, "tensors").arrays
+    return tensors, read_state(folder)
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """Return what a checkpoint holds besides arrays, its checksum unchecked; raise `RunError` as `read` does."""
+    path = _own(folder) / "state.json"
+    state = read_json(path)
+    if not isinstance(state, dict):
+        raise damaged(path, ValueError(f"a {type(state).__name__}"), "a checkpoint's state")
+    return state
+
+
+def checksum(folder: Path, name: str) -> str:
+    """Return the SHA-256 that a checkpoint's manifest has for one of its files."""
+    return _manifest(_own(folder) / "manifest.json")[name][1]
 
 
 def check(folder: Path) -> list[str]:
@@ -133,17 +147,17 @@ def check(folder: Path) -> list[str]:
     Raises:
         RunError: a file is missing, damaged, of another size, or no plain file in this folder, by name.
     """
-    place = _present(folder)
-    files = _manifest(place / "manifest.json")
+    home = _own(folder)
+    files = _manifest(home / "manifest.json")
     for name, (size_bytes, checksum) in files.items():
-        path = place / name
+        path = home / name
         try:
             found = path.lstat()
             if not stat.S_ISREG(found.st_mode):
                 raise ValueError("something that is no plain file")
             if found.st_size != size_bytes:
                 raise ValueError(f"{found.st_size} bytes")
-            if _sha256(path) != checksum:
+            if sha256_of(path) != checksum:
                 raise ValueError("content that was changed")
         except (OSError, ValueError) as error:
             raise damaged(path, error, f"the {size_bytes} bytes that were saved") from None
@@ -154,28 +168,21 @@ def _manifest(path: Path) -> dict[str, tuple[int, str]]:
     """Return size and checksum of each file that a manifest names, once it is known to be whole."""
     content = read_json(path)
     known = content if isinstance(content, dict) else {}
-    if isinstance(known.get("format"), int) and known["format"] != FORMAT:
+    if "format" in known and (type(known["format"]) is not int or known["format"] != FORMAT):
         fix = "read it with the danlu that wrote it"
         raise RunError(where=str(path), got=f"format {known['format']}", want=f"format {FORMAT}", fix=fix)
     files = known.get("files")
     if "format" not in known or not isinstance(files, dict) or known.get("sha256") != _sha256_of(files):
         raise damaged(path, ValueError("a manifest that is not as it was written"), "the manifest that was saved")
-    for name in files:
+    for name, entry in files.items():
+        if not isinstance(entry, tuple | list) or list(map(type, entry)) != [int, str]:
+            raise damaged(path, ValueError(f"{name} without its size and checksum"), "the manifest that was saved")
         if not _MEMBER.fullmatch(name):
             got = f"a file called {name}"
             raise RunError(where=str(path), got=got, want="a file of a checkpoint", fix="do not use this checkpoint")
     if "state.json" not in files:
         raise damaged(path, ValueError("no state.json"), "a whole checkpoint")
     return files
-
-
-def _sha256(path: Path) -> str:
-    """Return a file's checksum, read in large parts: each part costs two turns of the interpreter lock."""
-    digest, part = hashlib.sha256(), memoryview(bytearray(min(PART_BYTES, path.stat().st_size)))
-    with path.open("rb", buffering=0) as file:
-        while count := file.readinto(part):
-            digest.update(part[:count])
-    return digest.hexdigest()
 
 
 def _sha256_of(files: Mapping[str, Any]) -> str:
@@ -203,16 +210,30 @@ def newest(run: Path) -> tuple[int, Checkpoint, list[str]]:
 
 def remove(folder: Path) -> None:
     """Remove a checkpoint; one that is half removed has no checkpoint's name."""
-    trash = folder.rename(folder.with_name(f".trash-{folder.name}"))
-    shutil.rmtree(trash)
+    _discard(folder.rename(folder.with_name(f".trash-{folder.name}")))
 
 
 def tidy(run: Path) -> None:
     """Remove what a killed process left half written or half removed."""
-    home = run / "checkpoints"
-    for entry in list(home.iterdir()) if home.is_dir() else []:
+    for entry in _entries(run):
         if entry.name.startswith((".writing-", ".trash-")):
-            shutil.rmtree(entry)
+            _discard(entry)
+
+
+def _discard(entry: Path) -> None:
+    """Delete a folder and what is in it; of a link only the link."""
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry)
+    else:
+        entry.unlink()
+
+
+def _own(folder: Path) -> Path:
+    """Return where the checkpoint lies now; refuse a link, which may lead out of the run."""
+    home = _present(folder)
+    if home.is_symlink():
+        raise damaged(home, ValueError("a link"), "a folder with a checkpoint")
+    return home
 
 
 def _present(folder: Path) -> Path:
@@ -259,7 +280,7 @@ def _fill(place: Path, tensors: Tensors, state: bytes) -> None:
             raise OSError(*((int(number[1]), os.strerror(int(number[1]))) if number else (str(error),))) from None
         path.chmod(mode)  # safetensors makes files that only their owner can read
         fsync(path)
-    files = {path.name: (path.stat().st_size, _sha256(path)) for path in sorted(place.iterdir())}
+    files = {path.name: (path.stat().st_size, sha256_of(path)) for path in sorted(place.iterdir())}
     write_json(place / "manifest.json", {"format": FORMAT, "files": files, "sha256": _sha256_of(files)})
     fsync(place)
 

@@ -4,9 +4,11 @@ JSON has no inf, no NaN and no tuple. They are written as objects with one reser
 `{"$tuple": [...]}`; a key of the caller's own that begins with "$" gets a second one, so no two values share a text.
 """
 
+import hashlib
 import json
 import math
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from danlu.errors import RunError
+
+PART_BYTES = 1 << 24
 
 
 def write_atomic(path: Path, content: bytes) -> None:
@@ -31,7 +35,8 @@ def write_atomic(path: Path, content: bytes) -> None:
     """
     temporary = path.parent / f".{path.name}.{os.getpid()}.tmp"
     try:
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # never through a link that lies there
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -93,12 +98,25 @@ def from_json(text: str | bytes) -> Any:
     """Return the value that `to_json` wrote.
 
     Raises:
-        ValueError: the text is no JSON, or holds a form that `to_json` never writes.
+        ValueError: the text is no JSON, or holds a form that `to_json` never writes: a key twice, 1e999, NaN.
     """
-    return json.loads(text, object_hook=_revive, parse_constant=_refuse_constant)
+    try:
+        return json.loads(text, object_pairs_hook=_revive, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("lists or objects too deep inside each other") from None
 
 
-def _revive(table: dict[str, Any]) -> Any:
+def once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return a JSON object's keys and values as a dict; raise `ValueError` where it has a key twice."""
+    table = dict(pairs)
+    if len(table) < len(pairs):
+        twice = next(key for index, (key, _) in enumerate(pairs) if key in dict(pairs[:index]))
+        raise ValueError(f"the key {twice!r} twice")
+    return table
+
+
+def _revive(pairs: list[tuple[str, Any]]) -> Any:
+    table = once_each(pairs)
     if table.keys() == {"$float"} and table["$float"] in ("inf", "-inf", "nan"):
         return float(table["$float"])
     if table.keys() == {"$tuple"} and isinstance(table["$tuple"], list):
@@ -109,8 +127,15 @@ def _revive(table: dict[str, Any]) -> Any:
     return {key[1:] if key.startswith("$") else key: item for key, item in table.items()}
 
 
-def _refuse_constant(name: str) -> float:
+def _refuse(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text}, a number that no float holds")
+    return number
 
 
 def write_json(path: Path, value: object) -> None:
@@ -122,12 +147,35 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        RunError: the file is missing, unreadable or damaged.
+        RunError: the file is missing, unreadable, damaged or no plain file.
     """
     try:
-        return from_json(path.read_bytes())
+        return from_json(plain(path, "a JSON file").read_bytes())
     except (OSError, ValueError) as error:
         raise damaged(path, error, "a JSON file") from None
+
+
+def plain(path: Path, want: str) -> Path:
+    """Return the path of a run's own file.
+
+    Raises:
+        RunError: it is missing or no plain file: a link may lead out of the run, a pipe would be waited for in vain.
+    """
+    try:
+        if not stat.S_ISREG(path.lstat().st_mode):
+            raise ValueError("something that is no plain file")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error, want) from None
+    return path
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's checksum, read in large parts: each part costs two turns of the interpreter lock."""
+    digest, part = hashlib.sha256(), memoryview(bytearray(min(PART_BYTES, path.stat().st_size)))
+    with path.open("rb", buffering=0) as file:
+        while count := file.readinto(part):
+            digest.update(part[:count])
+    return digest.hexdigest()
 
 
 def damaged(path: Path, error: Exception, want: str) -> RunError:

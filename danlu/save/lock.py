@@ -8,6 +8,7 @@ import errno
 import fcntl
 import os
 import platform
+import stat
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from danlu.errors import RunError
-from danlu.save.files import from_json, to_json
+from danlu.save.files import damaged, from_json, to_json
 
 NAME = ".lock"
 _HELD = (errno.EACCES, errno.EAGAIN)
@@ -35,10 +36,7 @@ def locked(folder: Path) -> Iterator[str | None]:
     place, path = folder.resolve(), folder / NAME
     if place in _here:
         raise _taken(folder, _here[place])  # without a look at the file: closing it would end the lock
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    except OSError as error:
-        raise _unwritable(folder, error) from None
+    descriptor = _opened(path)
     try:
         before = _owner(os.pread(descriptor, 4096, 0))
         try:
@@ -57,6 +55,18 @@ def locked(folder: Path) -> Iterator[str | None]:
     finally:
         _here.pop(place, None)
         os.close(descriptor)
+
+
+def _opened(path: Path) -> int:
+    """Open the lock file; a link is never followed, since the file is emptied and written to."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o644)
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return descriptor
+        os.close(descriptor)
+        raise ValueError("something that is no plain file")
+    except (OSError, ValueError) as error:
+        raise damaged(path, error, "a lock file that can be written to") from None
 
 
 def _taken(folder: Path, owner: dict[str, Any] | None) -> RunError:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple, final
 import numpy as np
 
 from danlu.errors import RunError
-from danlu.save.checkpoint import Array, Tensors, check_names, encoded, folder, remove, steps, write_encoded
+from danlu.save.checkpoint import Tensors, check_names, encoded, folder, remove, steps, write_encoded
 from danlu.save.retry import Retry
+from danlu.save.tensors import Array
 
 # Held while files are open, and across a fork: a worker process that inherited them would hold on to their space.
 _files = threading.RLock()

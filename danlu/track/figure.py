@@ -131,6 +131,7 @@ def draw(store_path: Path, out_png: Path, title: str) -> str:
         if title:
             figure.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
         unfinished = out_png.with_name(f".{out_png.name}.tmp")
+        unfinished.unlink(missing_ok=True)  # never write through a link that lies there
         figure.savefig(unfinished, format="png")
     unfinished.replace(out_png)
     return f"drew {len(panels)} panel{'s' if len(panels) > 1 else ''} to {out_png}"

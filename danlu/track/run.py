@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Annotated, Any, NotRequired, Self, TypedDict
+
+import msgspec
 
 from danlu.errors import RunError, unknown_name
-from danlu.save.files import damaged, read_json
+from danlu.save.files import damaged, plain, read_json
 from danlu.save.runfolder import holds_run
 from danlu.track.store import MetricStore
 
@@ -18,6 +20,32 @@ if TYPE_CHECKING:
     from polars import DataFrame
 
 RUNNING, EPOCH, LR = "running", "epoch", "lr"
+
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+
+
+class Best(TypedDict):
+    """The best evaluation of a run."""
+
+    step: Count
+    metric: str
+    value: float
+
+
+class Summary(TypedDict):
+    """What summary.json holds; more is left alone."""
+
+    status: str
+    reason: NotRequired[str]
+    epochs: float
+    updates: Count
+    samples_seen: Count
+    seconds: float
+    samples_per_s: float
+    measured_on: NotRequired[str]
+    best: Best | None
+    final: dict[str, float]
 
 
 class Run:
@@ -52,7 +80,7 @@ class Run:
         if self.folder is None:
             return dict(self._summary)
         path = self.folder / "summary.json"
-        return dict(read_json(path)) if path.exists() else {}
+        return _checked(path) if path.exists() else {}
 
     @property
     def best(self) -> dict[str, Any] | None:
@@ -63,7 +91,12 @@ class Run:
     def recipe(self) -> str:
         """The recipe as TOML; empty where none was kept."""
         path = self.folder / "recipe.toml" if self.folder else None
-        return path.read_text(encoding="utf-8") if path and path.exists() else self._recipe
+        if path is None or not path.exists():
+            return self._recipe
+        try:
+            return plain(path, "a recipe").read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise damaged(path, error, "a recipe") from None
 
     @property
     def events(self) -> list[tuple[int, str, str]]:
@@ -136,6 +169,16 @@ class Run:
         path = self.folder / "metrics.sqlite" if self.folder else None
         with MetricStore.open(path) if path and path.exists() else MetricStore(None) as store:
             yield store
+
+
+def _checked(path: Path) -> dict[str, Any]:
+    """Read a summary; refuse one whose figures are no figures."""
+    known = read_json(path)
+    try:
+        msgspec.convert(known, Summary)
+    except msgspec.ValidationError as error:
+        raise damaged(path, error, "the summary of a run") from None
+    return dict(known)
 
 
 def _is_epoch_level(name: str) -> bool:
@@ -211,7 +254,7 @@ def _keys(run: Run) -> dict[str, Any]:
     """Return a recipe's keys, dotted; a list is one value, as JSON text."""
     try:
         tree = tomllib.loads(run.recipe)
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise damaged(Path(run.folder or ".") / "recipe.toml", error, "a recipe") from None
     flat: dict[str, Any] = {}
     waiting = [("", tree)]

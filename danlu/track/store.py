@@ -4,6 +4,7 @@ Rows are buffered and written in one transaction by `flush`. While a run is goin
 beside it (on a network disk a journal); closed, it is one plain file.
 """
 
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from danlu.errors import RunError
-from danlu.save.files import from_json, to_json
+from danlu.save.files import from_json, plain, to_json
 
 Row = tuple[Any, ...]
 
@@ -31,6 +32,10 @@ _TABLES = {
     "bad_samples": ("step INTEGER NOT NULL", "name TEXT NOT NULL", *_BAD),
 }
 _ADDED = ("bad_samples",)  # what the first stores had not got
+_KINDS: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("metrics", "timings"), (int, float, type(None))),
+    **dict.fromkeys(("events", "findings", "documents"), (str,)),
+}
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "9p", "lustre", "ceph", "gpfs")
 
@@ -48,7 +53,9 @@ class MetricStore:
     def __init__(self, path: Path | None) -> None:
         self.path = path
         try:
+            _check_files(path)
             self._database = _connect(path)
+            _check_schema(self._database)
         except sqlite3.Error as error:
             raise _unusable(path, error) from None
         self._pending: dict[str, list[Row]] = {table: [] for table in _TABLES}
@@ -65,7 +72,9 @@ class MetricStore:
         store.path, store._writable = path, False
         store._pending = {table: [] for table in _TABLES}
         try:
+            _check_files(path)
             store._database = _connect_to_read(path)
+            _check_schema(store._database)
             _stand_in_for_added(store._database)
             for table in _TABLES:
                 store._database.execute(f"SELECT * FROM {table} LIMIT 0")
@@ -184,7 +193,10 @@ class MetricStore:
 
     def documents(self, name: str | None = None) -> list[tuple[int, str, Any]]:
         """Return documents as (step, name, value), of one name or of all."""
-        return [(step, own, from_json(text)) for step, own, text in self._read("documents", name)]
+        try:
+            return [(step, own, from_json(text)) for step, own, text in self._read("documents", name)]
+        except ValueError as error:
+            raise _unusable(self.path, error) from None
 
     def close(self, timeout_s: float = 5.0) -> None:
         """Write what is buffered and leave one plain file; closing twice is once.
@@ -233,14 +245,31 @@ class MetricStore:
         try:
             query = f"SELECT * FROM {table} WHERE {where} ORDER BY rowid"
             stored = self._database.execute(query, {"name": name}).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, OverflowError) as error:
             raise _unusable(self.path, error) from None
+        if any(list(map(type, row[:2])) != [int, str] or not isinstance(row[2], _KINDS[table]) for row in stored):
+            raise _unusable(self.path, ValueError(f"a row in {table} that is no step, name and value"))
         return stored + [row for row in self._pending[table] if name is None or row[1] == name]
 
 
 def _number(row: Row) -> tuple[int, str, float]:
     step, name, value = row
     return step, name, float("nan") if value is None else value
+
+
+def _check_files(path: Path | None) -> None:
+    """Refuse a link or a pipe where SQLite would read or write a file."""
+    for name in ("", "-wal", "-shm", "-journal") if path is not None else ():
+        if os.path.lexists(f"{path}{name}"):
+            plain(Path(f"{path}{name}"), "a metric store")
+
+
+def _check_schema(database: sqlite3.Connection) -> None:
+    """Refuse a file with anything that computes: a view may never end, a trigger acts when a row is written."""
+    kinds = database.execute("SELECT type, sql FROM sqlite_master").fetchall()
+    for kind, text in kinds:
+        if kind not in ("table", "index") or "VIRTUAL TABLE" in str(text).upper():
+            raise sqlite3.DatabaseError(f"a {kind} that no metric store has")
 
 
 def _connect(path: Path | None) -> sqlite3.Connection:

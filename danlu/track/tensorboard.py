@@ -16,6 +16,8 @@ from typing import Any, BinaryIO, Self
 import numpy as np
 import numpy.typing as npt
 
+from danlu.errors import RunError
+
 MEDIA, GRAPH = "media", "graph"
 _numbers = itertools.count()
 
@@ -89,8 +91,15 @@ class TensorBoard:
         """Put rows (step, name, value) in place of every point that is there; pictures, texts and graph stay.
 
         A resumed run does this with the rows of its metric store, so that no curve runs back over itself.
+
+        Raises:
+            RunError: a folder is a link: what it leads to is not the run's own.
         """
         self.close()
+        for place in (self.folder, *self.folder.glob("*")):
+            if place.is_symlink():
+                want, fix = "a folder of the run's own", "take the link away"
+                raise RunError(where=str(place), got="a link", want=want, fix=fix)
         for path in self.folder.glob("*/events.out.tfevents.*"):
             if path.parent.name not in (MEDIA, GRAPH):
                 path.unlink()

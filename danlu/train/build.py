@@ -19,6 +19,8 @@ from danlu.recipe import Data as DataPart
 from danlu.recipe import Model as ModelPart
 from danlu.recipe import Settled
 from danlu.train.learner import Learner
+from danlu.train.loaded import Loaded
+from danlu.train.pretrained import load_part
 from danlu.train.reference import is_reference, load_reference
 from danlu.train.step import Parts, Step, TorchLearner
 from danlu.train.weights import load_module
@@ -103,21 +105,37 @@ def load_objects(recipe: Settled, given: Mapping[str, Any]) -> dict[str, Any]:
     return objects
 
 
+def begin(model: Any, recipe: Settled, *, resumed: bool = False) -> Loaded | None:
+    """Freeze and initialise a model, and give it the weights that its recipe starts from, unless a run is resumed.
+
+    Args:
+        model: changed in place: what `freeze`, `init` and `weights` say.
+        recipe: settled.
+        resumed: the run goes on from weights of its own.
+
+    Returns:
+        what came of the weights; None where there are none to load.
+
+    Raises:
+        DanluError: a rule or the weights do not fit the model.
+    """
+    freeze(model, recipe.freeze)
+    initialise(model, recipe.init, seed=recipe.seed)
+    return None if resumed else load_part(model, recipe.weights)
+
+
 def build_learner(
     model: Any, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None = None
 ) -> Learner:
-    """Freeze, initialise, place and bind a model to its objective and optimizer.
+    """Place a model and bind it to its objective and optimizer.
 
     Args:
-        model: of PyTorch or danlu.zero, which decides the engine; changed in place: its device, and what `freeze` and
-            `init` rules say.
+        model: of PyTorch or danlu.zero, which decides the engine; its device is changed in place.
         recipe: settled.
         objects: real objects that stand in for names, from `settle`.
         plan: the machine's part.
         step: the caller's own step, or None.
     """
-    freeze(model, recipe.freeze)
-    initialise(model, recipe.init, seed=recipe.seed)
     clips = recipe.optim
     if is_zero(model):
         return _zero_learner(model, recipe, objects, plan, step)

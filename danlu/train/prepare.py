@@ -10,13 +10,16 @@ from danlu.optim.framework import is_zero
 from danlu.recipe import Data as DataPart
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import settle
-from danlu.train.build import build_learner, load_objects
+from danlu.train.build import begin, build_learner, load_objects
 from danlu.train.learner import Learner
+from danlu.train.loaded import Loaded
 from danlu.train.step import Step
 from danlu.train.training import Training
 
 
-def prepare(model: Any, data: Any, recipe: Recipe, *, step: Step | None = None, plan: Plan | None = None) -> Training:
+def prepare(
+    model: Any, data: Any, recipe: Recipe, *, step: Step | None = None, plan: Plan | None = None, resumed: bool = False
+) -> Training:
     """Bind everything a run needs, and check it.
 
     Args:
@@ -25,6 +28,7 @@ def prepare(model: Any, data: Any, recipe: Recipe, *, step: Step | None = None, 
         recipe: as the caller wrote it; real objects may stand where names do.
         step: the caller's own `(model, batch) -> loss`, or named losses.
         plan: what another start of this run decided; the default is this machine's own.
+        resumed: the run goes on from its own weights, not from those that the recipe starts from.
 
     Raises:
         DanluError: something does not fit together; nothing has been trained.
@@ -39,12 +43,11 @@ def prepare(model: Any, data: Any, recipe: Recipe, *, step: Step | None = None, 
     if not isinstance(data, Data):  # a `Data` is split already
         data = as_data(data, seed=settled.seed, **_split(settled))
     monitor = _monitor(settled, data, own_step=step is not None)
-    was_evaluating = not model.training
-    if was_evaluating:
-        model.train()  # a root in training mode is left alone: it may hold layers that the caller froze
+    loaded, notices = _begun(model, settled, resumed)
     learner = build_learner(model, settled, objects, plan=plan, step=step)
     training = _bind(settled, data, learner, plan, monitor)
-    training.notices += ["the model was in evaluation mode; it trains in training mode"] if was_evaluating else []
+    training.weights = loaded
+    training.notices += notices
     with learner.session():
         training.notices += _check(training)
         _check_lone_sample(training)
@@ -61,6 +64,17 @@ def _check_best(recipe: Settled) -> None:
     if stop != "off" and stop.restore_best and saves != "off" and not saves.best:
         fix = "leave it true, or set early_stop.restore_best = false"
         raise RecipeError(where="checkpoints.best", got="false", want="true, for early_stop.restore_best", fix=fix)
+
+
+def _begun(model: Any, recipe: Settled, resumed: bool) -> tuple[Loaded | None, list[str]]:
+    """Bring a model to where training starts; return what came of its weights, and what the user should be told."""
+    notices = []
+    if not model.training:
+        model.train()  # a root in training mode is left alone: it may hold layers that the caller froze
+        notices.append("the model was in evaluation mode; it trains in training mode")
+    loaded = begin(model, recipe, resumed=resumed)
+    notices += [] if loaded is None else [f"starts from {loaded.line}"]
+    return loaded, notices
 
 
 def settle_for(model: Any, recipe: Recipe) -> tuple[Settled, dict[str, Any]]:

@@ -59,6 +59,9 @@ def _from_file(path: Path, where: str) -> ModuleType:
 
 
 def _from_module(name: str, where: str) -> ModuleType:
+    if name.partition(".")[0] in sys.stdlib_module_names:
+        want, fix = "a module of yours or of a package", "name what builds it there"
+        raise RecipeError(where=where, got=f"{name}, which is Python's own", want=want, fix=fix)
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

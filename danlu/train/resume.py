@@ -2,19 +2,26 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
+
+import msgspec
 
 from danlu import save
-from danlu.device import Plan
+from danlu.device import Plan, choose
 from danlu.errors import RecipeError, RunError
 from danlu.optim import changes_with_horizon
 from danlu.recipe import Settled
 from danlu.recipe_text import read, to_tree
+from danlu.save.files import damaged
+from danlu.track import Run
+from danlu.train.state import COUNTERS, TrainState
 from danlu.train.training import Training
 
 SAFE = ("about", "log_every", "tensorboard", "checkpoints", "minutes", "rehearse", "data.workers", "data.bad_quota")
+THREADS_MAX = 4096  # more would not start
+PRECISIONS = ("float32", "bf16", "fp16")
 LENGTH = ("epochs", "updates")  # safe unless the schedule's curve depends on the run's length
 
 
@@ -23,13 +30,22 @@ def stored_recipe(folder: Path) -> Settled:
     if not save.holds_run(folder) or not (folder / "recipe.toml").exists():
         want, fix = "a run's folder", "check the path; `danlu runs` lists what is there"
         raise RunError(where=str(folder), got="a folder that holds no run", want=want, fix=fix)
-    return read(folder / "recipe.toml")
+    return read(save.plain(folder / "recipe.toml", "a run's recipe"))
 
 
 def pinned_plan(folder: Path, now: Plan) -> Plan:
     """Return the plan that a run began with, whatever this machine would choose today."""
-    known = save.read_json(folder / "plan.json")
-    return replace(now, **{key: value for key, value in known.items() if key in now.__dataclass_fields__})
+    path = folder / "plan.json"
+    known = save.read_json(path)
+    try:
+        plan = msgspec.convert({**asdict(now), **known}, Plan)
+        sizes_fit = 0 < plan.threads <= THREADS_MAX and 0 < plan.eval_batch_size < 2**63
+        if not sizes_fit or plan.engine != now.engine or plan.precision not in PRECISIONS:
+            raise ValueError(f"{plan.engine}, {plan.precision}, {plan.threads} threads, {plan.eval_batch_size} samples")
+    except (TypeError, ValueError) as error:
+        raise damaged(path, error, "the plan that the run began with") from None
+    choose(plan.device)  # refuses a device that this machine does not have
+    return plan
 
 
 def changes(before: Settled, now: Settled) -> list[str]:
@@ -84,6 +100,7 @@ def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | No
         got, want = f"{training.state.train_samples} training samples", f"the {known} that the run began with"
         raise RunError(where="data", got=got, want=want, fix="give it the same data")
     training.saved = [checkpoint]
+    _check_state(save.folder(folder, step) / "state.json", checkpoint[1])
     best = checkpoint[1].get("best")
     if best is not None and best["step"] != step and best["step"] in save.steps(folder):
         training.saved.insert(0, save.read(save.folder(folder, best["step"])))
@@ -98,12 +115,24 @@ def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | No
     return None
 
 
+def _check_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Refuse counters that are none before anything is done with them."""
+    kinds = get_type_hints(TrainState)
+    try:
+        for name in COUNTERS:
+            value = msgspec.convert(state.get(name), kinds[name])
+            if isinstance(value, int) and not 0 <= value < 2**63:
+                raise ValueError(f"a number for {name} that counts nothing")
+    except ValueError as error:
+        raise damaged(path, error, "the state of a run") from None
+
+
 def _nothing_left(training: Training, folder: Path) -> str | None:
     """Return why a run is over already, or None where there is something left to train."""
-    path = folder / "summary.json"
-    if not path.exists() or training.saved is None:
+    ended = Run(folder).summary
+    if not ended or training.saved is None:
         return None
-    ended, values, recipe = save.read_json(path), training.saved[-1][1], training.recipe
+    values, recipe = training.saved[-1][1], training.recipe
     if ended["status"] == "stopped":
         return str(ended["reason"])
     limits = (recipe.epochs, values["epoch"]), (recipe.updates, values["updates_done"])

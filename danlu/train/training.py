@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from danlu.data import Batches, Data
 from danlu.device import Plan
-from danlu.errors import DataError, RunError
+from danlu.errors import DanluError, DataError, RunError
 from danlu.objectives import higher_is_better
 from danlu.recipe import Settled
 from danlu.save import locked
@@ -22,6 +22,7 @@ from danlu.track import MetricStore
 from danlu.train.evaluate import evaluate
 from danlu.train.hook import Stop
 from danlu.train.learner import Batch, Figures, Learner, Tensors
+from danlu.train.loaded import Loaded
 from danlu.train.state import TrainState
 
 Saved = list[tuple[Tensors, dict[str, Any]]]  # checkpoints that were read, the one to go on from last
@@ -45,6 +46,7 @@ class Training:
         for_good: whether the checkpoint of this update is to be kept for good.
         stop: why the run ended; None while it runs.
         saved: the state that a resumed run goes on from; None for a new run.
+        weights: what came of the weights that the recipe starts from; None where it names none, or the run is resumed.
     """
 
     recipe: Settled
@@ -63,6 +65,7 @@ class Training:
     improved: bool = False
     stop: Stop | None = None
     saved: Saved | None = None
+    weights: Loaded | None = None
     best_weights: object | None = None
     best_figures: Figures = field(default_factory=dict)
     started_s: float = field(default_factory=time.monotonic)
@@ -120,6 +123,16 @@ class Training:
 
     def restore(self) -> None:
         """Go on from the saved state of a resumed run; the hooks are known by now."""
+        try:
+            self._restore()
+        except DanluError:
+            raise
+        except Exception as error:  # what a forged or foreign state may do is not known
+            got, want = f"a state that cannot be taken back ({type(error).__name__}: {error})", "the state of this run"
+            fix = "resume with the same model and the same hooks, or from a copy"
+            raise RunError(where=str(self.folder), got=got, want=want, fix=fix) from error
+
+    def _restore(self) -> None:
         if self.saved is None:
             return
         state, stop = self.state, self.recipe.early_stop

@@ -61,7 +61,12 @@ def test_nothing_in_danlu_can_run_what_it_reads_from_disk():
     calls = re.compile(
         r"^\s*(import|from) (pickle|dill|cloudpickle|joblib|shelve|marshal)\b|torch\.load\(|\beval\(|\bexec\("
     )
-    allowed = ("model.eval(", ".eval()", "spec.loader.exec_module(")
+    allowed = (
+        "model.eval(",
+        ".eval()",
+        "spec.loader.exec_module(",
+        'torch.load(file, map_location="cpu", weights_only=True)',
+    )
     hits = [
         f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
         for path in sorted(HOME.rglob("*.py"))

@@ -165,7 +165,7 @@ def test_sigterm_to_the_whole_group_saves_and_no_worker_is_left(tmp_path: Path):
     assert run.summary["status"] == "interrupted"
     assert save.steps(tmp_path / "run")[-1] == run.summary["updates"]
     assert not list((tmp_path / "run" / "checkpoints").glob(".*"))
-    tensors, state = save.read(save.folder(tmp_path / "run", run.summary["updates"]))
+    _, state = save.read(save.folder(tmp_path / "run", run.summary["updates"]))
     epochs = str(state["epoch"] + 1)
     for folder, how in ((tmp_path / "run", "resume"), (tmp_path / "whole", "new")):
         command = [sys.executable, "-c", WORKERS, str(folder), how, epochs]
