@@ -35,6 +35,7 @@ _ADDED = ("bad_samples",)  # what the first stores had not got
 _KINDS: dict[str, tuple[type, ...]] = {
     **dict.fromkeys(("metrics", "timings"), (int, float, type(None))),
     **dict.fromkeys(("events", "findings", "documents"), (str,)),
+    "bad_samples": (int,),
 }
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 _NETWORK = ("nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "fuse.sshfs", "9p", "lustre", "ceph", "gpfs")
