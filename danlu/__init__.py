@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from danlu import data, device, hooks, keyed, models, objectives, optim, save, track
-    from danlu.api import evaluate, fit, load_model, load_recipe, predict, steps
+    from danlu.api import evaluate, fit, load_model, load_recipe, predict, replay, steps
     from danlu.errors import DanluError, DataError, ModelError, RecipeError, RunError, TrainingError
     from danlu.recipe import Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, Schedule, Weights
     from danlu.track import Run
@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 
 _ROOMS = ("data", "device", "hooks", "keyed", "models", "objectives", "optim", "save", "track")
 _HOMES = {
-    "api": ("evaluate", "fit", "load_model", "load_recipe", "predict", "steps"),
+    "api": ("evaluate", "fit", "load_model", "load_recipe", "predict", "replay", "steps"),
     "errors": ("DanluError", "DataError", "ModelError", "RecipeError", "RunError", "TrainingError"),
     "recipe": ("Data", "EarlyStop", "Init", "Loss", "Metric", "Model", "Optim", "Recipe", "Schedule", "Weights"),
     "track": ("Run",),
@@ -62,6 +62,7 @@ __all__ = [
     "objectives",
     "optim",
     "predict",
+    "replay",
     "save",
     "steps",
     "track",

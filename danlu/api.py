@@ -1,4 +1,4 @@
-"""What a caller calls: `fit`, `steps`, `evaluate`, `predict`, `load_model`."""
+"""What a caller calls: `fit`, `steps`, `evaluate`, `predict`, `load_model`, `replay`."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
@@ -14,8 +14,9 @@ from danlu.measure import rehearse
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, write
 from danlu.track import Run
+from danlu.train import replay as replaying
 from danlu.train import resume as resuming
-from danlu.train.build import build_evaluator, build_model, load_objects, load_weights
+from danlu.train.build import build_data, build_evaluator, build_model, load_objects, load_weights
 from danlu.train.evaluate import evaluate as evaluate_batches
 from danlu.train.evaluate import predict as predict_batches
 from danlu.train.hook import Hook, checked_hooks
@@ -173,6 +174,45 @@ def load_model(folder: str | Path, *, at: str | int = "best", model: Model | Non
     return model
 
 
+def replay(
+    folder: str | Path,
+    update: int,
+    model: Model | None = None,
+    *,
+    data: Any = None,
+    recipe: Recipe | None = None,
+    step: Step | None = None,
+    pdb: bool = False,
+) -> replaying.Replayed:
+    """Do one update of a run once more, with the same bits, and return what it was; the run's folder is only read.
+
+    Args:
+        folder: the run's; it may still be training.
+        update: counted from 1.
+        model: as it was given to `fit`, left as after the update; the default is built from the run's recipe.
+        data, recipe, step: as they were given to `fit`; the default is what the run's recipe names.
+        pdb: stop in the model's `forward` in that update, in Python's debugger.
+
+    Raises:
+        RunError: no such update, no checkpoint from before it, or a model and data that must be given here.
+
+    Cost: it trains all updates since the nearest checkpoint before, and prints at first how many these are.
+    """
+    folder = Path(folder)
+    stored = resuming.stored_recipe(folder)
+    at, start = replaying.nearest(folder, update)
+    replaying.check_given(folder, stored, model=model, data=data)
+    model = build_model(stored.model, stored.seed, stored.engine) if model is None else model
+    data = build_data(stored.data, stored.seed) if data is None else data
+    training, _ = _as_before(model, data, recipe or stored, step, folder)
+    try:
+        replaying.check_update(folder, update, training.updates_total)
+        print(replaying.cost(at, update), flush=True)
+        return replaying.replay(training, start, update, debug=model if pdb else None)
+    finally:
+        training.close()
+
+
 def _result(training: Training) -> Run:
     """Return the record of a run that is over; raise what stands for an interruption."""
     if training.stop is not None and training.stop.status == "interrupted":
@@ -190,10 +230,7 @@ def _resumed(
         raise RunError(where="resume", got="no folder", want="out, the run's folder", fix='write out="runs/..."')
     folder = Path(out)
     recipe = resuming.stored_recipe(folder) if recipe is None else recipe
-    settled, _ = settle_for(model, recipe)
-    notices = resuming.check_changes(folder, settled, accept=how == "accept changes")
-    plan = resuming.pinned_plan(folder, plan_for(settled))
-    training = prepare(model, data, recipe, step=step, plan=plan, resumed=True)
+    training, notices = _as_before(model, data, recipe, step, folder, accept=how == "accept changes")
     training.notices += notices
     over = True
     try:
@@ -202,6 +239,16 @@ def _resumed(
         if over:
             training.close()
     return None if over else training
+
+
+def _as_before(
+    model: Model, data: Any, recipe: Recipe, step: Step | None, folder: Path, *, accept: bool = False
+) -> tuple[Training, list[str]]:
+    """Prepare what a run was, by the plan that it began with; return it and what is otherwise now."""
+    settled, _ = settle_for(model, recipe)
+    notices = resuming.check_changes(folder, settled, accept=accept)
+    plan = resuming.pinned_plan(folder, plan_for(settled))
+    return prepare(model, data, recipe, step=step, plan=plan, resumed=True), notices
 
 
 def _prepare(

@@ -231,6 +231,8 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         deterministic: same seed, plan and machine, same bits.
         rehearse: before training, try out on two updates whether a killed run could be resumed exactly.
         log_every: updates between two rows of the running loss.
+        on_nan: what to do where the loss or a gradient is NaN or infinite: stop the run, skip the update (it costs one
+            wait for the device per update), or record it and go on.
     """
 
     about: str = ""
@@ -266,6 +268,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     deterministic: bool = True
     rehearse: bool = True
     log_every: Count = 50
+    on_nan: Literal["stop", "skip", "record"] = "stop"
     tensorboard: bool = True
 
 

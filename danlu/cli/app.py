@@ -120,6 +120,18 @@ def resume(
 
 
 @app.command()
+def replay(
+    run: RunFolder,
+    update: Annotated[int, typer.Option("--update", metavar="N", help="which update, counted from 1")],
+    pdb: Annotated[bool, typer.Option("--pdb", help="stop in the model's forward, in Python's debugger")] = False,
+) -> None:
+    """Do one update of a run once more, and show what it was."""
+    from danlu.cli.training import replay as call
+
+    call(run, update, pdb=pdb)
+
+
+@app.command()
 def check(recipe: RecipeName, set_: Overrides = None, limit_batches: LimitBatches = None) -> None:
     """Check a recipe without training it, layer by layer."""
     from danlu.cli.training import check as call

@@ -46,7 +46,7 @@ def _row(run: Run) -> tuple[str, ...]:
 
 
 def show(folder: Path) -> None:
-    """Print one run: how it ended, its figures, where its recipe leaves the defaults, what happened."""
+    """Print one run: how it ended, its figures, where its recipe leaves the defaults, what happened and was found."""
     run = Run(folder)
     summary = run.summary
     parts = [_ending(folder, summary)]
@@ -60,6 +60,9 @@ def show(folder: Path) -> None:
     if events := run.events:
         rows = [(f"update {step:,}", kind, text) for step, kind, text in events]
         parts.append("events\n" + indented(table(rows, wrap=True)))
+    if findings := run.findings:
+        rows = [(f"update {step:,}", kind, text) for step, kind, text in findings]
+        parts.append("findings\n" + indented(table(rows, wrap=True)))
     parts.append(_on_disk(folder, summary.get("best")))
     print("\n\n".join(parts))
 
@@ -85,6 +88,8 @@ def _ending(folder: Path, summary: Mapping[str, Any]) -> str:
     lines.append(
         f"{span(summary['seconds'])}, {summary['samples_per_s']:,.0f} samples/s on {summary.get('measured_on', '-')}"
     )
+    if bad := summary.get("bad_updates"):
+        lines.append(f"{counted(bad, 'update')} with a loss or gradient that was NaN or infinite")
     if best := summary["best"]:
         lines.append(f"best {best['metric']} {number(best['value'])} at update {best['step']:,}")
     return "\n".join(lines)

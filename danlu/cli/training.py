@@ -1,8 +1,9 @@
-"""`danlu train` and `danlu check`."""
+"""`danlu train`, `danlu resume`, `danlu replay` and `danlu check`."""
 
 import os
 import shlex
 import tempfile
+from bdb import BdbQuit
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -71,6 +72,15 @@ def resume(folder: Path, overrides: list[str], *, accept_changes: bool, strict: 
         print(f"nothing to do: {before['reason']}")
     else:
         print("\n".join(_where_to_look(folder, recipe)))
+
+
+def replay(folder: Path, update: int, *, pdb: bool) -> None:
+    """Print what one update of a run was."""
+    with telling("preparing the replay"):
+        try:
+            print(f"\n{danlu.replay(folder, update, pdb=pdb)}")
+        except BdbQuit:
+            print("left the debugger")
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from danlu.errors import TrainingError
 from danlu.train.hook import Hook
 from danlu.train.learner import Result
 from danlu.train.training import Training
@@ -229,15 +230,25 @@ def closing(training: Training, error: BaseException | None) -> list[str]:
     """Return the lines that say how it ended, what was best and where the record lies."""
     state, lines = training.state, []
     if error is not None:
-        lines.append(f"failed in update {state.updates_done:,}: {type(error).__name__}")
+        where, what = f"update {state.updates_done:,}", type(error).__name__
+        if isinstance(error, TrainingError):
+            where, what = error.where, str(error.got)
+        lines.append(f"failed in {where}: {what}")
     elif training.stop is not None:
         rate = state.samples_seen / training.seconds if training.seconds else math.nan
         lines.append(f"{training.stop.reason}: {clock(training.seconds)}, {rate:,.0f} samples/s")
+    lines += [bad_line(training)] if state.bad_updates and not isinstance(error, TrainingError) else []
     lines += [best_line(training)] if state.best is not None else []
     bad = [f"{len(met.rows):,} of {name}" for name, met in state.bad.items() if len(met.rows)]
     lines += [f"bad samples: {', '.join(bad)}"] if bad else []
     lines += [f"run: {training.folder}"] if training.folder is not None else []
     return lines
+
+
+def bad_line(training: Training) -> str:
+    """Say how many updates had a loss or gradient that is NaN or infinite."""
+    state, done = training.state, "skipped" if training.recipe.on_nan == "skip" else "kept"
+    return f"updates that were NaN or infinite: {state.bad_updates:,}, {done}; the last was {state.last_bad:,}"
 
 
 def best_line(training: Training) -> str:
@@ -272,6 +283,7 @@ def where(training: Training, pace: Pace | None) -> str:
     parts = [f"epoch {_epochs(training)}", f"update {_of(training.state.updates_done, training.updates_total)}"]
     parts.append(f"lr {training.learner.lr():.3g}")
     parts += [] if math.isnan(rate) else [f"{rate:,.0f} samples/s"]
+    parts += [f"{training.state.bad_updates:,} NaN or infinite"] if training.state.bad_updates else []
     return "   ".join(parts)
 
 

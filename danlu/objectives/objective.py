@@ -109,7 +109,7 @@ class Objective:
                 accumulator.start(sums[start:stop], self._sizes)
         return sums.to(device)
 
-    def add(self, sums: Tensor, loss: Tensor, output: Any, target: Any) -> None:
+    def add(self, sums: Tensor, loss: Tensor, output: Any, target: Any) -> Tensor:
         """Add one batch to `sums`, in place.
 
         Args:
@@ -117,6 +117,9 @@ class Objective:
             loss: what the loss function returned for this batch; its graph is left alone.
             output: the model's output.
             target: the batch's target.
+
+        Returns:
+            the loss as it is counted, without a graph: 0 where every target is ignored.
 
         Cost: no sync and no copy; two small kernels for the loss (six where targets may be ignored), four for accuracy.
         """
@@ -128,14 +131,18 @@ class Objective:
         if function.reduction == "sum":
             self._loss_sum.add_(loss)
         elif isinstance(denominator, Tensor):  # a mean over no targets is 0/0 and weighs nothing
-            self._loss_sum.addcmul_(torch.where(denominator.bool(), loss, 0.0), denominator)
+            loss = torch.where(denominator.bool(), loss, 0.0)
+            self._loss_sum.addcmul_(loss, denominator)
         elif denominator:
             self._loss_sum.add_(loss, alpha=denominator)
+        else:
+            loss = torch.zeros_like(loss)
         self._denominators.add_(denominator)
         if self._adders:
             seen = Seen(function, self.task, output, target)
             for adder, slots in self._adders:
                 adder(slots, seen)
+        return loss
 
     def _bind(self, sums: Tensor) -> None:
         """Keep views of the slots: making them anew costs as much as adding to them."""

@@ -111,6 +111,12 @@ class Run:
             return store.bad_samples()
 
     @property
+    def findings(self) -> list[tuple[int, str, str]]:
+        """What was found out about the run, as (step, kind, text)."""
+        with self._open() as store:
+            return store.findings()
+
+    @property
     def history(self) -> "DataFrame":
         """One row for each update at which a set was evaluated or a training average closed.
 

@@ -29,18 +29,28 @@ class Result(NamedTuple):
         loss: mean loss of the batch, 0-d tensor of the engine; of the last micro-batch where there are several.
         samples: how many samples it was, all micro-batches together.
         outputs: what the model returned for the last micro-batch; None where an own step hides it.
+        skipped: the update was taken back, because its loss or a gradient was NaN or infinite.
     """
 
     loss: Any
     samples: int
     outputs: Any
+    skipped: bool = False
 
 
 class Learner(ABC):
-    """A model, its objective and its optimizer, on one engine. Abstract."""
+    """A model, its objective and its optimizer, on one engine. Abstract.
+
+    Fields:
+        schedule_per: the unit of the schedule.
+        skips_bad: take an update back whose loss or gradient is NaN or infinite. Cost: one host sync per update.
+        after_backward: called in each update when the gradients are whole, before they are clipped; for replay.
+    """
 
     plan: Plan
     schedule_per: Literal["epoch", "update", "evaluation", "off"]
+    skips_bad: bool = False
+    after_backward: Callable[[], None] | None = None
 
     @abstractmethod
     def session(self) -> AbstractContextManager[None]:
@@ -74,6 +84,28 @@ class Learner(ABC):
     @abstractmethod
     def update(self, batches: Sequence[Batch], on_grads: Callable[[], None] | None) -> Result:
         """Do one update from one or more micro-batches. Cost: no host sync."""
+
+    @abstractmethod
+    def bad_updates(self) -> dict[int, str]:
+        """Return which updates since the last call had a loss or norm of NaN or infinity, the first being 0.
+
+        Gradients show at once where `clip_norm` computes their norm, else in the next loss; with a loss scaler, which
+        passes over infinite gradients by itself, only the loss counts.
+
+        Cost: one copy from the device, which waits for it.
+        """
+
+    @abstractmethod
+    def gradients_finite(self) -> bool:
+        """Say whether the norm of all gradients is finite; with a loss scaler always. Cost: one sync."""
+
+    @abstractmethod
+    def weights_finite(self) -> bool:
+        """Say whether every trainable parameter is finite. Cost: one sync, and a pass over the weights."""
+
+    @abstractmethod
+    def gradients(self) -> dict[str, Array]:
+        """Return a copy of each gradient by its parameter's name, in the model's order. Cost: waits."""
 
     @abstractmethod
     def plan_schedule(self, spec: Any, horizon: int | None) -> None:

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 
 from danlu import keyed
 from danlu.errors import TrainingError, unknown_name
+from danlu.train.finite import check_finite
 from danlu.train.hook import Hook, Stop, checked_hooks
 from danlu.train.learner import Figures, Result
 from danlu.train.training import Training
@@ -41,12 +42,15 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
                     stop = calls.step_end(result)
                     ended = training.finished()
                     evaluated = training.evaluation_due() or (ended is not None and stop is None)
+                    saving = training.save_due()
+                    last = stop is not None or ended is not None
+                    check_finite(training, skipped=result.skipped, saving=evaluated or saving or last)
                     if evaluated:
                         wish = _evaluate(training, calls)
                         stop = stop or wish
                     if learner.schedule_per == "update" or (learner.schedule_per == "epoch" and state.position == 0):
                         learner.step_schedule()
-                    if training.save_due(evaluated):
+                    if saving or (evaluated and training.best_due()):
                         calls.checkpoint()
                     stop = stop or ended
                     yield result

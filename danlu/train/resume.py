@@ -22,6 +22,7 @@ from danlu.train.training import Training
 SAFE = ("about", "log_every", "tensorboard", "checkpoints", "minutes", "rehearse", "data.workers", "data.bad_quota")
 THREADS_MAX = 4096  # more would not start
 PRECISIONS = ("float32", "bf16", "fp16")
+ANOTHER_RECIPE = "resumed with another recipe"
 LENGTH = ("epochs", "updates")  # safe unless the schedule's curve depends on the run's length
 
 
@@ -73,7 +74,7 @@ def check_changes(folder: Path, now: Settled, *, accept: bool) -> list[str]:
     if found and not accept:
         fix = "resume with the run's own recipe, or pass --accept-changes: the run is another one from there on"
         raise RecipeError(where="recipe", got="; ".join(found), want=f"the recipe of {folder}", fix=fix)
-    return [f"resumed with another recipe: {change}" for change in found]
+    return [f"{ANOTHER_RECIPE}: {change}" for change in found]
 
 
 def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | None:
@@ -95,10 +96,7 @@ def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | No
     if notices and strict:
         fix = "leave --strict out to go on from an older checkpoint"
         raise RunError(where=str(folder), got=notices[0], want="a sound newest checkpoint", fix=fix)
-    known = checkpoint[1].get("train_samples")
-    if known != training.state.train_samples:
-        got, want = f"{training.state.train_samples} training samples", f"the {known} that the run began with"
-        raise RunError(where="data", got=got, want=want, fix="give it the same data")
+    check_data(training, checkpoint[1])
     training.saved = [checkpoint]
     _check_state(save.folder(folder, step) / "state.json", checkpoint[1])
     best = checkpoint[1].get("best")
@@ -125,6 +123,14 @@ def _check_state(path: Path, state: Mapping[str, Any]) -> None:
                 raise ValueError(f"a number for {name} that counts nothing")
     except ValueError as error:
         raise damaged(path, error, "the state of a run") from None
+
+
+def check_data(training: Training, state: Mapping[str, Any]) -> None:
+    """Raise `RunError` where a checkpoint's state is of another number of training samples."""
+    known = state.get("train_samples")
+    if known != training.state.train_samples:
+        got, want = f"{training.state.train_samples} training samples", f"the {known} that the run began with"
+        raise RunError(where="data", got=got, want=want, fix="give it the same data")
 
 
 def _nothing_left(training: Training, folder: Path) -> str | None:

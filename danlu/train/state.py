@@ -26,6 +26,8 @@ class TrainState:
         samples_seen: training samples so far, repeats counted.
         epoch: epochs completed.
         position: batches of the current epoch already used; 0 at the start of an epoch.
+        bad_updates, last_bad, bad_in_a_row: updates whose loss or gradient was NaN or infinite: how many, the last
+            one's number, and how many there were in a row up to it.
         train_samples: how many the training set has: a run goes on with the same data only.
         evaluations_since_best: evaluations without improvement of the monitored metric.
         bad: for each set whose samples can be bad, those met so far, which stay out for the rest of the run.
@@ -40,6 +42,9 @@ class TrainState:
     evaluations_since_best: int = 0
     train_samples: int = 0
     bad: dict[str, BadSamples] = field(default_factory=dict)
+    bad_updates: int = 0
+    last_bad: int = 0
+    bad_in_a_row: int = 0
     hooks: dict[str, Hook] = field(default_factory=dict)
 
     def advance(self, batches: int, samples: int, batches_per_epoch: int) -> None:
@@ -63,11 +68,14 @@ class TrainState:
         """Take back what `state_dict` returned."""
         self.learner.load(tensors, values["learner"])
         for name in COUNTERS:
-            setattr(self, name, values[name])
+            setattr(self, name, values.get(name, getattr(self, name)))
         for name, met in self.bad.items():
             met.load(values.get("bad_samples", {}).get(name, {}))
         for name, hook in self.hooks.items():
             hook.load(values["hooks"].get(name, {}))
 
 
-COUNTERS = ("updates_done", "samples_seen", "epoch", "position", "best", "evaluations_since_best", "train_samples")
+COUNTERS = (
+    *("updates_done", "samples_seen", "epoch", "position", "best", "evaluations_since_best", "train_samples"),
+    *("bad_updates", "last_bad", "bad_in_a_row"),
+)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from danlu import device, keyed
 from danlu.data import Batches, Sampler, Source
@@ -26,9 +27,11 @@ from danlu.train.graph import write_graph
 from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
 from danlu.train.lone_sample import batch_norms, first_sample, one_value_per_channel
 from danlu.train.sums import Sums
+from danlu.train.watch import Watch
 from danlu.train.weights import as_array, export_parts, import_parts
 
 Step = Callable[[nn.Module, Batch], Any]
+Kept = tuple[list[tuple[Tensor, Tensor]], tuple[Tensor, dict[str, Tensor]]]  # buffers and their copies, sums
 
 
 @dataclass
@@ -63,6 +66,7 @@ class TorchLearner(Learner):
         self._clips = parts.clip_norm is not None or parts.clip_value is not None
         self.schedule_per = "off"
         self._sums = Sums(parts.objective, self.device, own_step=parts.step is not None)
+        self._watch = Watch()
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -88,6 +92,7 @@ class TorchLearner(Learner):
             for parameter in group["params"]:
                 parameter.grad = None
         weigh = self._weigher(batches) if len(batches) > 1 else None
+        kept = self._keep() if self.skips_bad else None
         samples = 0
         for batch in batches:
             with self._cast():
@@ -99,8 +104,12 @@ class TorchLearner(Learner):
             minimised = loss if weigh is None else weigh(loss, batch)
             (minimised if scaler is None else scaler.scale(minimised)).backward()  # type: ignore[no-untyped-call]
             size = count(batch)
-            self._sums.add(loss, output, batch[1], size)
+            self._watch.note(self._sums.add(loss, output, batch[1], size))
             samples += size
+        if self.after_backward is not None:
+            self.after_backward()
+        if kept is not None and self._taken_back(kept):
+            return Result(loss.detach(), samples, output, skipped=True)
         if self._clips or on_grads is not None:
             self._grads_ready(on_grads)
         if scaler is None:
@@ -110,6 +119,7 @@ class TorchLearner(Learner):
             scaler.update()
         if parts.ema is not None:
             parts.ema.update(model)
+        self._watch.done()
         return Result(loss.detach(), samples, output)
 
     def _weigher(self, batches: Sequence[Batch]) -> Callable[[Tensor, Batch], Tensor]:
@@ -139,9 +149,53 @@ class TorchLearner(Learner):
             parts.scaler.unscale_(parts.optimizer)
         if self._clips:
             moved = [p for group in parts.optimizer.param_groups for p in group["params"] if p.grad is not None]
-            clip(moved, norm=parts.clip_norm, value=parts.clip_value)
+            norm = clip(moved, norm=parts.clip_norm, value=parts.clip_value)
+            if norm is not None and parts.scaler is None:
+                self._watch.note(norm, "gradient norm")
         if on_grads is not None:
             on_grads()
+
+    def _keep(self) -> Kept:
+        """Copy what forward and backward change besides the gradients: buffers and sums."""
+        return [(buffer, buffer.clone()) for buffer in self.parts.model.buffers()], self._sums.keep()
+
+    def _taken_back(self, kept: Kept) -> bool:
+        """Where the loss or a gradient is not finite, take the update back. Cost: one sync."""
+        values = self._watch.running()
+        if self.parts.scaler is None:
+            values.append(self._gradient_norm())
+        bad = not bool(torch.stack(values).isfinite().all())
+        if bad:
+            for buffer, copy in kept[0]:
+                buffer.copy_(copy)
+            self._sums.put_back(kept[1])
+            self._watch.forget()
+            self._watch.done()
+        return bad
+
+    def _gradient_norm(self) -> Tensor:
+        moved = [p.grad for group in self.parts.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        return get_total_norm([grad.coalesce().values() if grad.is_sparse else grad for grad in moved])
+
+    def bad_updates(self) -> dict[int, str]:
+        """Read losses and norms since the last call in one copy."""
+        return self._watch.look()
+
+    def gradients_finite(self) -> bool:
+        """Read the gradients' norm."""
+        return self.parts.scaler is not None or bool(self._gradient_norm().isfinite())
+
+    def weights_finite(self) -> bool:
+        """Read whether all weights are finite, in one copy."""
+        found = [p.detach().isfinite().all() for p in self.parts.model.parameters() if p.requires_grad]
+        return not found or bool(torch.stack(found).all())
+
+    def gradients(self) -> dict[str, Array]:
+        """Copy the gradients, without the loss scale."""
+        scaler, named = self.parts.scaler, self.parts.model.named_parameters()
+        scale = 1.0 if scaler is None else float(scaler.get_scale())
+        dense = {name: p.grad.to_dense() for name, p in named if p.grad is not None}
+        return {name: as_array(grad.clone()) / scale for name, grad in dense.items()}
 
     def plan_schedule(self, spec: Any, horizon: int | None) -> None:
         """Make the schedule of the optimizer's learning rates."""

@@ -38,14 +38,15 @@ class Sums:
             self._train, self._evaluation = self._none.clone(), self._none.clone()
             self._prepared = True
 
-    def add(self, loss: Tensor, output: Any, target: Any, samples: int, *, evaluating: bool = False) -> None:
-        """Add one batch. Cost: no sync."""
+    def add(self, loss: Tensor, output: Any, target: Any, samples: int, *, evaluating: bool = False) -> Tensor:
+        """Add one batch; return its loss as it is counted. Cost: no sync."""
         sums = self._evaluation if evaluating else self._train
         if not self._own_step:
-            self._objective.add(sums, loss, output, target)
-        else:
-            sums[0].add_(loss.detach(), alpha=samples)
-            sums[1].add_(samples)
+            return self._objective.add(sums, loss, output, target)
+        loss = loss.detach()
+        sums[0].add_(loss, alpha=samples)
+        sums[1].add_(samples)
+        return loss
 
     def add_named(self, losses: Mapping[str, Tensor], samples: int) -> None:
         """Add an own step's named losses of one batch. Cost: no sync."""
@@ -86,6 +87,15 @@ class Sums:
         if self._own_step:
             return {"loss": float(read[0]) / samples if samples else float("nan"), **named}
         return self._objective.read(read)
+
+    def keep(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return a copy of the training sums, for `put_back`. Cost: no sync."""
+        return self._train.clone(), {name: total.clone() for name, total in self._named.items()}
+
+    def put_back(self, kept: tuple[Tensor, dict[str, Tensor]]) -> None:
+        """Take the training sums back to a copy."""
+        self._train.copy_(kept[0])
+        self._named = kept[1]
 
     def state(self) -> dict[str, Array]:
         """Return the training sums by name."""

@@ -47,6 +47,7 @@ class Training:
         stop: why the run ended; None while it runs.
         saved: the state that a resumed run goes on from; None for a new run.
         weights: what came of the weights that the recipe starts from; None where it names none, or the run is resumed.
+        looked_at: the update after which losses and norms were last looked at.
     """
 
     recipe: Settled
@@ -73,6 +74,7 @@ class Training:
     seconds_before: float = 0.0
     saved_s: dict[str, float] = field(default_factory=dict)
     for_good: bool = False
+    looked_at: int = 0
     state: TrainState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +86,7 @@ class Training:
         self.batches_per_epoch = min(len(self.train), self.limit or len(self.train))
         self._higher = _mode(self.recipe, self.monitor)
         self._held = ExitStack()
+        self.learner.skips_bad = self.recipe.on_nan == "skip"
 
     def sets(self) -> dict[str, Batches]:
         """Return the batches of every set by name: "train", the validation sets, "test"."""
@@ -161,6 +164,7 @@ class Training:
         """Start the clock."""
         self.started_s, self.ended_s = time.monotonic() - self.seconds_before, None
         self.saved_s = dict.fromkeys(("newest", "for good"), time.monotonic())
+        self.looked_at = self.state.updates_done
 
     def end(self) -> None:
         """Stop the clock and end worker processes."""
@@ -180,6 +184,13 @@ class Training:
             want = f"{self.batches_per_epoch} batches, as many as the data says it has"
             raise DataError(where="train", got=got, want=want, fix="mend the length of the DataLoader's dataset")
 
+    def place_of(self, update: int) -> tuple[int, list[int]]:
+        """Return the epoch of an update that was done, counted from 1, and its batches' positions."""
+        state, size = self.state, self.recipe.accumulate
+        done = state.epoch * self.updates_per_epoch + math.ceil(state.position / size)
+        epoch, index = divmod(done - (state.updates_done - update) - 1, self.updates_per_epoch)
+        return epoch, list(range(index * size, min((index + 1) * size, self.batches_per_epoch)))
+
     def finished(self) -> Stop | None:
         """Return why the recipe says to end here, if it does."""
         recipe, state = self.recipe, self.state
@@ -191,13 +202,17 @@ class Training:
             return Stop(f"{recipe.minutes:g} minutes are over", "finished")
         return None
 
-    def save_due(self, evaluated: bool) -> bool:
-        """Say whether a checkpoint falls on this update, besides that of the end, and note if it stays for good."""
-        when, best = self.recipe.checkpoints, evaluated and self.improved
+    def save_due(self) -> bool:
+        """Say whether a checkpoint falls on this update, whatever it is worth, and note if it stays for good."""
+        when = self.recipe.checkpoints
         if when == "off":
-            return best
+            return False
         self.for_good = when.keep_every != "off" and self._falls_due("for good", when.keep_every, when.per)
-        return self._falls_due("newest", when.every, when.per) or self.for_good or (best and when.best)
+        return self._falls_due("newest", when.every, when.per) or self.for_good
+
+    def best_due(self) -> bool:
+        """Say whether the evaluation of this update is the best so far, and such are saved."""
+        return self.improved and (self.recipe.checkpoints == "off" or self.recipe.checkpoints.best)
 
     def _falls_due(self, what: str, every: float, per: str) -> bool:
         if per == "update":

@@ -26,11 +26,13 @@ from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
 from danlu.train.lone_sample import first_sample, one_value_per_channel
 from danlu.train.step import count, misfit
 from danlu.train.sums import Sums
+from danlu.train.watch import Watch
 from danlu.train.zero_graph import write_graph
 from danlu.train.zero_loss import loss_of
 from danlu.train.zero_state import Average, copied_into, export_parts, import_parts
 
 Step = Callable[[Any, Batch], Any]
+Kept = tuple[list[tuple[Array, Array]], tuple[Tensor, dict[str, Tensor]]]  # buffers and their copies, sums
 
 
 @dataclass
@@ -57,6 +59,7 @@ class ZeroLearner(Learner):
         self._seed = seed
         self._loss = loss_of(parts.objective.loss)
         self._sums = Sums(parts.objective, torch.device("cpu"), own_step=parts.step is not None)
+        self._watch = Watch()
 
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
@@ -64,7 +67,8 @@ class ZeroLearner(Learner):
         plan = self.plan
         generators = device.kept_generators(), kept_generator()
         settings = device.exact(deterministic=plan.deterministic, threads=plan.threads)
-        with generators[0], generators[1], settings, device.blas_threads(plan.threads):
+        quiet = np.errstate(all="ignore")  # a number that is not finite is found by `bad_updates`
+        with generators[0], generators[1], settings, device.blas_threads(plan.threads), quiet:
             device.seed_all(keyed.number("fit", self._seed))
             zero.manual_seed(keyed.number("fit", self._seed))
             yield
@@ -83,14 +87,19 @@ class ZeroLearner(Learner):
         parts = self.parts
         parts.optimizer.zero_grad()
         weigh = self._weigher(batches) if len(batches) > 1 else None
+        kept = self._keep() if self.skips_bad else None
         samples = 0
         for batch in batches:
             output, loss, size = self._forward(parts.model, batch)
             minimised = loss if weigh is None else weigh(loss, batch)
             if minimised is not None:
                 minimised.backward()
-            self._sums.add(as_torch(loss), as_torch(output), batch[1], size)
+            self._watch.note(self._sums.add(as_torch(loss), as_torch(output), batch[1], size))
             samples += size
+        if self.after_backward is not None:
+            self.after_backward()
+        if kept is not None and self._taken_back(kept):
+            return Result(loss.detach(), samples, output, skipped=True)
         if parts.clip_norm is not None or parts.clip_value is not None:
             self._clip()
         if on_grads is not None:
@@ -98,6 +107,7 @@ class ZeroLearner(Learner):
         parts.optimizer.step()
         if parts.ema is not None:
             parts.ema.update(parts.model)
+        self._watch.done()
         return Result(loss.detach(), samples, output)
 
     def _forward(self, model: Any, batch: Batch) -> tuple[Any, Any, int]:
@@ -135,9 +145,43 @@ class ZeroLearner(Learner):
         parts = self.parts
         moved = [p for group in parts.optimizer.param_groups for p in group["params"] if p.grad is not None]
         if parts.clip_norm is not None:
-            zero.nn.utils.clip_grad_norm_(moved, parts.clip_norm)
+            self._watch.note(as_torch(zero.nn.utils.clip_grad_norm_(moved, parts.clip_norm)), "gradient norm")
         if parts.clip_value is not None:
             zero.nn.utils.clip_grad_value_(moved, parts.clip_value)
+
+    def _keep(self) -> Kept:
+        """Copy what forward and backward change besides the gradients: buffers and sums."""
+        buffers = [buffer.detach().numpy() for buffer in self.parts.model.buffers()]
+        return [(buffer, buffer.copy()) for buffer in buffers], self._sums.keep()
+
+    def _taken_back(self, kept: Kept) -> bool:
+        """Where the loss or a gradient is not finite, take the update back."""
+        bad = not (all(map(bool, map(torch.isfinite, self._watch.running()))) and self.gradients_finite())
+        if bad:
+            for buffer, copy in kept[0]:
+                np.copyto(buffer, copy)
+            self._sums.put_back(kept[1])
+            self._watch.forget()
+            self._watch.done()
+        return bad
+
+    def bad_updates(self) -> dict[int, str]:
+        """Read losses and norms since the last call."""
+        return self._watch.look()
+
+    def gradients_finite(self) -> bool:
+        """Look at the gradients."""
+        return all(bool(np.isfinite(array).all()) for array in self.gradients().values())
+
+    def weights_finite(self) -> bool:
+        """Look at the weights."""
+        weights = [p.detach().numpy() for p in self.parts.model.parameters() if p.requires_grad]
+        return all(bool(np.isfinite(array).all()) for array in weights)
+
+    def gradients(self) -> dict[str, Array]:
+        """Copy the gradients."""
+        named = self.parts.model.named_parameters()
+        return {name: p.grad.numpy().copy() for name, p in named if p.grad is not None}
 
     def plan_schedule(self, spec: Any, horizon: int | None) -> None:
         """Make the schedule of the optimizer's learning rates."""

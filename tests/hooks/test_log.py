@@ -86,7 +86,7 @@ def test_nan_is_recorded_as_nan_and_is_never_the_best():
 
     torch.manual_seed(0)
     done: list[danlu.train.TrainState] = []  # type: ignore[name-defined]
-    recipe = danlu.Recipe(loss=turning, epochs=3, batch_size=8, log_every=1)
+    recipe = danlu.Recipe(loss=turning, epochs=3, batch_size=8, log_every=1, on_nan="record")
     training = prepare(nn.Linear(5, 4), points(), recipe)
     done.append(training.state)
     for _ in run(training, [hooks.Log(1), hooks.StopEarly(2)]):
@@ -107,7 +107,7 @@ def test_a_nan_spoils_only_its_own_interval_once_an_evaluation_has_passed():
         return loss + (float("nan") if done and done[0].updates_done == 5 else 0.0)  # a constant has no gradient
 
     done: list[danlu.train.TrainState] = []  # type: ignore[name-defined]
-    recipe = danlu.Recipe(loss=blind, epochs=2, batch_size=8, log_every=4)
+    recipe = danlu.Recipe(loss=blind, epochs=2, batch_size=8, log_every=4, on_nan="record")
     torch.manual_seed(0)
     training = prepare(nn.Linear(5, 4), points(), recipe)
     done.append(training.state)

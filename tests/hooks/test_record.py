@@ -106,7 +106,9 @@ def test_a_run_that_fails_before_its_first_row_still_has_its_papers(tmp_path: Pa
 
 
 def test_figures_that_are_no_numbers_stay_readable(tmp_path: Path):
-    recipe = danlu.Recipe(loss=lambda output, target: output.mean() * float("inf") * 0, epochs=1, batch_size=10)
+    recipe = danlu.Recipe(
+        loss=lambda output, target: output.mean() * float("inf") * 0, epochs=1, batch_size=10, on_nan="record"
+    )
     made = danlu.fit(nn.Linear(4, 3), small(), recipe, out=tmp_path / "run", quiet=True)
     assert made.best is None
     final = made.summary["final"]
