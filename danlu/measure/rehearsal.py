@@ -54,6 +54,7 @@ def rehearse(training: Training, out: Path | None = None) -> list[str]:
             for (name, attribute), value in plain.items():
                 setattr(learner.objects()[name], attribute, value)
             learner.load(*state)
+            learner.bad_updates()  # read, so that none of the rehearsal's is taken for one of the run's
 
 
 def _findings(training: Training, plain: Plain, out: Path | None) -> list[str]:
