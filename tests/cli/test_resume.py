@@ -83,8 +83,8 @@ def test_what_keeps_a_run_from_going_on(home: Path, tmp_path: Path, capsys: pyte
     assert "--accept-changes" in said
     newest = save.folder(out, save.steps(out)[-1])
     (newest / "state.json").write_text("{}")
-    assert "is damaged" in fails(["resume", str(out), "--strict"], capsys)
+    assert "cannot be used" in fails(["resume", str(out), "--strict"], capsys)
     assert run(["resume", str(out), "--set", "optim.lr=0.5", "--accept-changes", "--quiet"]) == 0
     events = [text for _, kind, text in danlu.Run(out).events if kind == "notice"]
     assert any("optim.lr: " in text for text in events)
-    assert any("is damaged" in text for text in events)
+    assert any("cannot be used" in text for text in events)

@@ -22,6 +22,7 @@ RECIPE = danlu.Recipe(
     batch_size=2,
     log_every=10,
     device="cpu",
+    rehearse=False,  # its own updates come from elsewhere
 )
 
 

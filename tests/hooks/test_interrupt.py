@@ -137,7 +137,7 @@ from danlu.recipe import Checkpoints
 
 class Rows(Dataset):
     def __len__(self):
-        return 4000
+        return 800
     def __getitem__(self, index):
         return torch.randn(6) + index % 3, index % 3
 
@@ -186,7 +186,7 @@ from danlu.save import writer
 real = writer.write_encoded
 
 def slow(folder, *given, **named):
-    if folder.name == "step-00000004":
+    if folder.name >= "step-00000004":
         time.sleep(1000)  # a disk that takes its time
     return real(folder, *given, **named)
 
@@ -212,7 +212,7 @@ def test_a_second_ctrl_c_leaves_a_write_that_takes_too_long(tmp_path: Path):
     assert process.stdout is not None
     assert process.stdout.readline() == "trains\n"
     assert process.stdout.readline() == "asked once\n"
-    time.sleep(1)  # it waits for the write of update 4 now
+    time.sleep(1)  # it waits for a write now
     assert process.poll() is None
     start_s = time.monotonic()
     process.send_signal(signal.SIGINT)

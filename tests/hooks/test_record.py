@@ -42,6 +42,7 @@ def test_a_run_folder_is_complete_and_every_file_can_be_read(tmp_path: Path):
         "threads": torch.get_num_threads(),
         "deterministic": True,
         "engine": "torch",
+        "generators": "torch",
         "eval_batch_size": 10,
     }
     environment = json.loads((folder / "environment.json").read_text())

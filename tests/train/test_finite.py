@@ -47,7 +47,7 @@ def network(engine: str = "torch", norm: bool = True) -> Any:
 
 def recipe(**given: Any) -> danlu.Recipe:
     plain: dict[str, Any] = {"loss": "mse", "optim": danlu.Optim("sgd", lr=0.01, momentum=0.9), "epochs": 3}
-    part = danlu.recipe.Checkpoints(every=1, per="update", keep=40)
+    part = danlu.recipe.Checkpoints(every=1, per="update", keep=99, keep_every=1)
     plain |= {"batch_size": 8, "seed": 2, "log_every": 4, "checkpoints": part, "tensorboard": False}
     return danlu.Recipe(**{**plain, **given})
 

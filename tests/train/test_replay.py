@@ -50,7 +50,7 @@ def network(engine: str = "torch") -> Any:
 
 
 def recipe(**given: Any) -> danlu.Recipe:
-    part = danlu.recipe.Checkpoints(every=1, per="update", keep=99)
+    part = danlu.recipe.Checkpoints(every=1, per="update", keep=99, keep_every=1)
     plain: dict[str, Any] = {"epochs": 3, "batch_size": 16, "seed": 5, "metrics": ["accuracy"], "tensorboard": False}
     return danlu.Recipe(**{**plain, "checkpoints": part, **given})
 
