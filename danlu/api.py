@@ -200,11 +200,11 @@ def replay(
     """
     folder = Path(folder)
     stored = resuming.stored_recipe(folder)
-    at, start = replaying.nearest(folder, update)
+    at, start = replaying.nearest(folder, update, rebuilt=model is None and stored.model is not None)
     replaying.check_given(folder, stored, model=model, data=data)
     model = build_model(stored.model, stored.seed, stored.engine) if model is None else model
     data = build_data(stored.data, stored.seed) if data is None else data
-    training, _ = _as_before(model, data, recipe or stored, step, folder)
+    training, _ = _as_before(model, data, recipe or stored, step, folder, resumed=start is not None)
     try:
         replaying.check_update(folder, update, training.updates_total)
         print(replaying.cost(at, update), flush=True)
@@ -242,13 +242,20 @@ def _resumed(
 
 
 def _as_before(
-    model: Model, data: Any, recipe: Recipe, step: Step | None, folder: Path, *, accept: bool = False
+    model: Model,
+    data: Any,
+    recipe: Recipe,
+    step: Step | None,
+    folder: Path,
+    *,
+    accept: bool = False,
+    resumed: bool = True,
 ) -> tuple[Training, list[str]]:
     """Prepare what a run was, by the plan that it began with; return it and what is otherwise now."""
     settled, _ = settle_for(model, recipe)
     notices = resuming.check_changes(folder, settled, accept=accept)
     plan = resuming.pinned_plan(folder, plan_for(settled))
-    return prepare(model, data, recipe, step=step, plan=plan, resumed=True), notices
+    return prepare(model, data, recipe, step=step, plan=plan, resumed=resumed), notices
 
 
 def _prepare(

@@ -8,7 +8,7 @@ from danlu.errors import DataError, TrainingError
 from danlu.train.training import Training
 
 KIND = "not finite"  # of the findings
-IDS_SHOWN = 32
+IDS_SHOWN = 8
 SKIPS_MAX = 100  # updates in a row that may be skipped
 
 

@@ -89,12 +89,13 @@ def _numbers(title: str, numbers: list[int]) -> list[str]:
     return textwrap.wrap(f"{title}: {', '.join(map(str, numbers))}", WIDTH, subsequent_indent="  ")
 
 
-def nearest(folder: Path, update: int) -> tuple[int, Checkpoint]:
+def nearest(folder: Path, update: int, *, rebuilt: bool = False) -> tuple[int, Checkpoint | None]:
     """Return the newest sound checkpoint from before an update.
 
     Args:
         folder: the run's.
         update: counted from 1.
+        rebuilt: the model will be built from the recipe, as it was when the run began: None can be the checkpoint.
 
     Raises:
         RunError: the run has no such update; there is no checkpoint, or it went on with another recipe since.
@@ -108,6 +109,8 @@ def nearest(folder: Path, update: int) -> tuple[int, Checkpoint]:
             return step, save.read(save.folder(folder, step))
         except RunError as error:  # damaged, or removed by a run that still trains
             why = f"no sound checkpoint from before it; {error.got} in {error.where}"
+    if rebuilt and not changed:
+        return 0, None
     left = [step for step in save.steps(folder) if step >= changed and step not in fit]
     known = f"replay update {left[0] + 1:,} or a later one" if left else "train it anew"
     if changed:
@@ -150,12 +153,12 @@ def cost(start: int, update: int) -> str:
     return f"replaying update {update:,}: {update - start:,} to train from {before} on"
 
 
-def replay(training: Training, start: Checkpoint, update: int, *, debug: Any = None) -> Replayed:
+def replay(training: Training, start: Checkpoint | None, update: int, *, debug: Any = None) -> Replayed:
     """Go on from a checkpoint until an update is done, and say what it was.
 
     Args:
         training: prepared with the run's own recipe, plan, model and data; its model is left as after the update.
-        start: a checkpoint from before the update.
+        start: a checkpoint from before the update; None, where the model is as it was when the run began.
         update: counted from 1.
         debug: the model in whose `forward` Python's debugger stops; None does not stop.
 
@@ -165,8 +168,9 @@ def replay(training: Training, start: Checkpoint, update: int, *, debug: Any = N
     Cost: all updates since the checkpoint, and the evaluations among them only if the schedule follows one; a host
         sync for each.
     """
-    check_data(training, start[1])
-    training.saved = [start]
+    if start is not None:
+        check_data(training, start[1])
+        training.saved = [start]
     _ask_for_nothing_else(training)
     witness = Witness(training, update)
     training.learner.after_backward = witness.after_backward

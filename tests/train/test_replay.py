@@ -284,8 +284,9 @@ def test_the_command_stops_in_forward(tmp_path: Path):
 
     words = "--set model=net.py:Net --set data=iris --set tensorboard=false --set epochs=1 --set batch_size=40"
     (tmp_path / "mine.toml").write_text("")
-    done = danlu_says(f"train mine.toml --out run -q {words} --set checkpoints.keep=3")
+    done = danlu_says(f"train mine.toml --out run -q {words}")
     assert done.returncode == 0, done.stderr
+    assert save.steps(tmp_path / "run") == [3]  # what the recipe builds needs no checkpoint to begin with
     done = danlu_says("replay run --update 2 --pdb", "p flowers.shape, self.training\nn\np scores.shape\nc\n")
     assert done.returncode == 0, done.stderr
     assert "net.py(10)forward()" in done.stdout
