@@ -10,7 +10,20 @@ if TYPE_CHECKING:
     from danlu import data, device, hooks, keyed, models, objectives, optim, save, track
     from danlu.api import evaluate, fit, load_model, load_recipe, predict, replay, steps
     from danlu.errors import DanluError, DataError, ModelError, RecipeError, RunError, TrainingError
-    from danlu.recipe import Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, Schedule, Weights
+    from danlu.recipe import (
+        Augment,
+        Checkpoints,
+        Data,
+        EarlyStop,
+        Init,
+        Loss,
+        Metric,
+        Model,
+        Optim,
+        Recipe,
+        Schedule,
+        Weights,
+    )
     from danlu.track import Run
     from danlu.train.hook import Every, Hook, Stop
     from danlu.train.pretrained import load_weights
@@ -21,7 +34,20 @@ _ROOMS = ("data", "device", "hooks", "keyed", "models", "objectives", "optim", "
 _HOMES = {
     "api": ("evaluate", "fit", "load_model", "load_recipe", "predict", "replay", "steps"),
     "errors": ("DanluError", "DataError", "ModelError", "RecipeError", "RunError", "TrainingError"),
-    "recipe": ("Data", "EarlyStop", "Init", "Loss", "Metric", "Model", "Optim", "Recipe", "Schedule", "Weights"),
+    "recipe": (
+        "Augment",
+        "Checkpoints",
+        "Data",
+        "EarlyStop",
+        "Init",
+        "Loss",
+        "Metric",
+        "Model",
+        "Optim",
+        "Recipe",
+        "Schedule",
+        "Weights",
+    ),
     "track": ("Run",),
     "train.hook": ("Every", "Hook", "Stop"),
     "train.pretrained": ("load_weights",),
@@ -29,6 +55,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Augment",
+    "Checkpoints",
     "DanluError",
     "Data",
     "DataError",

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from danlu import hooks as hook_room
 from danlu import save
-from danlu.data import Arrays, Data, Samples, Source, as_data
+from danlu.data import Arrays, Data, Samples, Source, as_data, normalised, statistics
 from danlu.device import plan_for
 from danlu.errors import DataError, RunError
 from danlu.measure import rehearse
@@ -117,6 +117,7 @@ def evaluate(
     plain, given = settle_for(model, recipe or Recipe())
     objects = load_objects(plain, given)
     source = _set_of(data, on) if isinstance(data, Data) else as_data(data, valid=0).train
+    source = _normalised(source, plain, data.train if isinstance(data, Data) else None)
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan=plan, step=step)
     source = with_policy(source, plain)
@@ -139,7 +140,7 @@ def predict(model: Model, inputs: Any, recipe: Recipe | None = None) -> Array:
     """
     plain, given = settle_for(model, recipe or Recipe())
     objects = load_objects(plain, given)
-    source = inputs if isinstance(inputs, Source) else Arrays(inputs)
+    source = _normalised(inputs if isinstance(inputs, Source) else Arrays(inputs), plain, None)
     source = source.refusing() if isinstance(source, Samples) else source  # an output for every sample
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan=plan)
@@ -252,6 +253,7 @@ def _as_before(
     resumed: bool = True,
 ) -> tuple[Training, list[str]]:
     """Prepare what a run was, by the plan that it began with; return it and what is otherwise now."""
+    recipe = resuming.with_statistics(folder, recipe)
     settled, _ = settle_for(model, recipe)
     notices = resuming.check_changes(folder, settled, accept=accept)
     plan = resuming.pinned_plan(folder, plan_for(settled))
@@ -276,6 +278,18 @@ def _prepare(
         training.hold(folder)
         training.record_in(folder)
     return training
+
+
+def _normalised(source: Source, recipe: Settled, train: Source | None) -> Source:
+    """Return a source normalised as a recipe says; where it holds no numbers they are those of the training set."""
+    by = False if recipe.data is None else recipe.data.normalise
+    if by is True and train is None:
+        want = "the numbers that the run computed"
+        fix = "pass recipe=danlu.load_recipe(folder) of the run, or its own mean and std"
+        raise DataError(where="data.normalise", got="true", want=want, fix=fix)
+    if by is True and train is not None:
+        by = statistics(with_policy(train, recipe))
+    return source if isinstance(by, bool) else normalised(source, by)
 
 
 def _set_of(data: Data, name: str) -> Source:

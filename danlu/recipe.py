@@ -56,6 +56,24 @@ class Model(Part):
     build: str = ""
 
 
+class Normalise(msgspec.Struct, forbid_unknown_fields=True):
+    """What is done to inputs after uint8 pixels have become 0 to 1: minus `mean`, divided by `std`.
+
+    Fields:
+        mean, std: one number, or one for each channel (entry of dim 1).
+    """
+
+    mean: float | list[float] = 0.0
+    std: Positive | list[Positive] = 1.0
+
+
+@dataclass(init=False)
+class Augment(Part):
+    """One random change of training samples. `name`: "random_crop", "horizontal_flip" and so on, with its options."""
+
+    name: str = ""
+
+
 @dataclass(init=False)
 class Weights(Part):
     """`source`: what training starts from: a run's folder, a checkpoint's, or a safetensors file.
@@ -89,6 +107,8 @@ class Data(Part):
         bad_samples: what becomes of samples of a `Dataset` that cannot be fetched or do not fit: "raise" ends the run,
             "skip" leaves them out, "replace" puts others, drawn at random, in their place.
         bad_quota: how many of a set may be bad before the run stops: a number (3) or a share of the set (0.01).
+        normalise: subtract a mean from the inputs of every set and divide by a standard deviation; true computes both
+            from the training set, once, and the run's own recipe.toml then holds the numbers.
     """
 
     name: str = ""
@@ -98,6 +118,7 @@ class Data(Part):
     sampler: Literal["shuffle", "in_order", "balanced"] = "shuffle"
     bad_samples: Literal["raise", "skip", "replace"] = "raise"
     bad_quota: Count | PartOrAll = 0.01
+    normalise: Normalise | bool = False
 
 
 @dataclass(init=False)
@@ -202,13 +223,14 @@ class Checkpoints(msgspec.Struct, forbid_unknown_fields=True):
 if TYPE_CHECKING:  # what a caller may write; `settle` turns it into the schema's type
     LossLike = Loss | str | Callable[..., Any]
     MetricsLike = Sequence[Metric | str]
+    AugmentLike = Sequence[Augment | str]
     OptimLike = Optim | str | Callable[..., Any]
     ScheduleLike = Schedule | str | Callable[..., Any]
     ModelLike = Model | str | None
     WeightsLike = Weights | str
     DataLike = Data | str | None
 else:
-    LossLike, MetricsLike, OptimLike = Loss, list[Metric], Optim
+    LossLike, MetricsLike, OptimLike, AugmentLike = Loss, list[Metric], Optim, list[Augment]
     ScheduleLike, ModelLike, DataLike = Schedule | Off, Model | None, Data | None
     WeightsLike = Weights | Off
 
@@ -219,6 +241,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     Fields whose meaning is not their name:
         engine: what computes: PyTorch, or danlu.zero, in NumPy; a model of danlu.zero decides it by itself.
         weights: what training starts from, read after `init`; a resumed run goes on from its own instead.
+        augment: random changes of training samples, in this order; each sample has its own in each epoch.
         init, freeze: rules and parameter-name patterns applied to the model before training.
         epochs, updates, minutes: training stops at whichever comes first.
         accumulate: micro-batches of `batch_size` samples that make one update.
@@ -241,6 +264,7 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: ModelLike = None
     weights: WeightsLike = "off"
     data: DataLike = None
+    augment: AugmentLike = []
     init: list[Init] = []
     freeze: list[str] = []
     loss: LossLike = msgspec.field(default_factory=Loss)
@@ -280,6 +304,7 @@ if TYPE_CHECKING:
         model: Model | None
         weights: Weights | Off
         data: Data | None
+        augment: list[Augment]
         loss: Loss
         metrics: list[Metric]
         optim: Optim
@@ -292,6 +317,7 @@ PARTS: dict[str, type[Part]] = {
     "model": Model,
     "weights": Weights,
     "data": Data,
+    "augment": Augment,
     "init": Init,
     "loss": Loss,
     "metrics": Metric,

@@ -11,7 +11,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -19,7 +19,8 @@ from danlu.errors import RecipeError, nearest
 from danlu.recipe import PARTS, Part, Recipe, Settled
 
 Tree = dict[str, Any]
-LISTS = ("init", "metrics")  # the parts of which a recipe has several
+T = TypeVar("T")
+LISTS = ("augment", "init", "metrics")  # the parts of which a recipe has several
 
 
 def read(path: Path, overrides: Iterable[str] = ()) -> Settled:
@@ -77,6 +78,23 @@ def override(tree: Tree, text: str) -> None:
         node[name] = below if isinstance(below, dict) else {}
         node = node[name]
     node[path[-1]] = parsed
+
+
+def check_options(where: str, options: Mapping[str, Any], schema: type[T]) -> T:
+    """Return a part's options as `schema`, whose fields they are.
+
+    Args:
+        where: the part's place in the recipe, such as "augment[0]".
+        options: what the recipe says.
+        schema: a `msgspec.Struct` that forbids unknown fields.
+
+    Raises:
+        RecipeError: a key that is unknown or missing, a type or value that is wrong.
+    """
+    try:
+        return msgspec.convert(dict(options), schema)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error), dict(options), schema, where) from None
 
 
 def settle(recipe: Recipe) -> tuple[Settled, dict[str, Any]]:
@@ -195,23 +213,32 @@ def _shape_part(value: Any, part: type[Part]) -> Any:
 
 
 _UNKNOWN = re.compile(r"Object contains unknown field `(?P<name>[^`]*)`")
+_MISSING = re.compile(r"Object missing required field `(?P<name>[^`]*)`")
 _PLACE = re.compile(r" - at `\$\.?(?P<path>[^`]*)`$")
 
 
-def _explain(message: str, tree: Tree) -> RecipeError:
+def _explain(message: str, tree: Tree, root: Any = Recipe, where: str = "") -> RecipeError:
     """Turn msgspec's message into an error that says where, what it got, what it wants and how to mend it."""
     place = _PLACE.search(message)
     path = place["path"] if place else ""
-    unknown = _UNKNOWN.search(message)
+    missing, unknown = _MISSING.search(message), _UNKNOWN.search(message)
     if unknown:
-        where = f"{path}.{unknown['name']}".lstrip(".")
-        known = _fields_at(path)
+        known = _fields_at(path, root)
         close = nearest(unknown["name"], known)
         fix = f"did you mean {' or '.join(close)}?" if close else f"choose from: {', '.join(sorted(known))}"
-        return RecipeError(where=where, got="a key that no recipe has", want="a known key", fix=fix)
-    want = _describe(_type_at(path))
-    fix = f"set {path} in the recipe, or pass --set {path}=VALUE"
-    return RecipeError(where=path or "recipe", got=_value_at(tree, path), want=want, fix=fix)
+        full = _joined(where, path, unknown["name"])
+        return RecipeError(where=full, got="a key that no recipe has", want="a known key", fix=fix)
+    if missing:
+        path = _joined(path, missing["name"])
+    want, full = _describe(_type_at(path, root)), _joined(where, path)
+    if missing:
+        return RecipeError(where=full, got="nothing", want=want, fix=f"set {full} in the recipe")
+    fix = f"set {full} in the recipe, or pass --set {full}=VALUE"
+    return RecipeError(where=full or "recipe", got=_value_at(tree, path), want=want, fix=fix)
+
+
+def _joined(*parts: str) -> str:
+    return ".".join(part for part in parts if part)
 
 
 def _steps(path: str) -> list[str]:
@@ -224,9 +251,9 @@ def _value_at(tree: Any, path: str) -> Any:
     return tree
 
 
-def _type_at(path: str) -> Any:
+def _type_at(path: str, root: Any = Recipe) -> Any:
     """Return the annotation that stands at a path of the schema."""
-    here: Any = Recipe
+    here: Any = root
     for step in _steps(path):
         for option in typing.get_args(here) if typing.get_origin(here) in (typing.Union, types.UnionType) else (here,):
             hints = typing.get_type_hints(option, include_extras=True) if isinstance(option, type) else {}
@@ -239,9 +266,10 @@ def _type_at(path: str) -> Any:
     return here
 
 
-def _fields_at(path: str) -> list[str]:
-    options = (_type_at(path), *typing.get_args(_type_at(path)))
-    return [n for o in options if isinstance(o, type) for n in typing.get_type_hints(o) if n != "head"]
+def _fields_at(path: str, root: Any = Recipe) -> list[str]:
+    options = (_type_at(path, root), *typing.get_args(_type_at(path, root)))
+    hints = [typing.get_type_hints(option) for option in options if isinstance(option, type)]
+    return [n for each in hints for n, hint in each.items() if typing.get_origin(hint) is not typing.ClassVar]
 
 
 _WORDS = {int: "a whole number", float: "a number", str: "a string", bool: "true or false", dict: "a table"}
@@ -261,6 +289,9 @@ def _describe(annotation: Any) -> str:
             f"{sign} {getattr(m, name):g}" for m in metas for name, sign in _SIGNS if getattr(m, name) is not None
         ]
         return f"{_describe(base)} {' and '.join(bounds)}"
+    if kind is tuple:
+        each = typing.get_args(annotation)
+        return f"a list of {len(each)}, each {_describe(each[0])}"
     if kind is list:
         return f"a list, each {_describe(typing.get_args(annotation)[0])}"
     if isinstance(annotation, type) and issubclass(annotation, Part | msgspec.Struct):

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import danlu
-from danlu import Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, RecipeError, Schedule
+from danlu import Augment, Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, RecipeError, Schedule
 from danlu.recipe import PARTS, Part
 from danlu.recipe_text import from_tree, origin, settle, write
 
@@ -41,8 +41,10 @@ def test_the_head_of_a_model_is_build_so_that_name_is_an_option():
                 "sampler": "shuffle",
                 "bad_samples": "raise",
                 "bad_quota": 0.01,
+                "normalise": False,
             },
         ),
+        (Augment(), {"name": ""}),
         (Init(), {"name": "", "layers": [], "names": []}),
         (Loss(), {"name": "cross_entropy"}),
         (Metric(), {"name": ""}),

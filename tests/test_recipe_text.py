@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from danlu import Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, RecipeError, Schedule, recipes
+from danlu import Augment, Data, EarlyStop, Init, Loss, Metric, Model, Optim, Recipe, RecipeError, Schedule, recipes
+from danlu.recipe import Normalise
 from danlu.recipe_text import from_tree, override, read, settle, to_tree, write
 
 SET = "set {0} in the recipe, or pass --set {0}=VALUE."
@@ -61,7 +62,7 @@ VALUES = st.recursive(
 )
 OWN = {"options", "name", "build", "lr", "no_decay", "groups", "clip_norm", "clip_value", "layers", "names"}
 OWN |= {"valid", "stratify", "workers", "sampler", "per", "warmup", "warmup_start", "monitor", "self", "head"}
-OWN |= {"bad_samples", "bad_quota"}
+OWN |= {"bad_samples", "bad_quota", "normalise"}
 OPTIONS = st.dictionaries(NAMES.filter(lambda name: name not in OWN), VALUES, max_size=3)
 POSITIVE = st.floats(min_value=1e-12, max_value=1e12)
 STRINGS = st.lists(NAMES, max_size=3)
@@ -71,6 +72,7 @@ def part(kind, **fields):
     return st.builds(lambda own, options: kind(**own, options=options), st.fixed_dictionaries(fields), OPTIONS)
 
 
+FLOATS = st.floats(-1e9, 1e9)
 OFF = st.just("off")
 METRICS = part(Metric, name=NAMES)
 OPTIMS = part(
@@ -98,6 +100,7 @@ DATA = part(
     sampler=st.sampled_from(["shuffle", "in_order", "balanced"]),
     bad_samples=st.sampled_from(["raise", "skip", "replace"]),
     bad_quota=st.integers(1, 9) | st.floats(0.01, 1.0),
+    normalise=st.booleans() | st.builds(Normalise, mean=FLOATS | st.lists(FLOATS, max_size=3), std=POSITIVE),
 )
 RECIPES = st.builds(
     Recipe,
@@ -105,6 +108,7 @@ RECIPES = st.builds(
     seed=st.integers(0, 2**63 - 1),
     model=st.none() | NAMES | part(Model, build=NAMES),
     data=st.none() | NAMES | DATA,
+    augment=st.lists(NAMES | part(Augment, name=NAMES), max_size=3),
     init=st.lists(part(Init, name=NAMES, layers=STRINGS, names=STRINGS), max_size=2),
     freeze=STRINGS,
     loss=NAMES | part(Loss, name=NAMES),

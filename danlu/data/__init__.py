@@ -4,6 +4,7 @@ It must never know models, losses, optimizers, or what a training loop does with
 """
 
 from danlu.data.addressed import rng
+from danlu.data.augment_batches import augmented
 from danlu.data.bad import BadPolicy, BadSamples
 from danlu.data.batch import Batches
 from danlu.data.batching import batches
@@ -11,8 +12,9 @@ from danlu.data.dataset import Loader, Samples
 from danlu.data.given import arrays, as_data, idx
 from danlu.data.idx_file import read_idx
 from danlu.data.named import fetch, info, load, names
+from danlu.data.normalise import normalised, normalised_sets, statistics
 from danlu.data.sampling import Sampler
-from danlu.data.sets import Data
+from danlu.data.sets import Data, class_total
 from danlu.data.source import Arrays, Source
 
 __all__ = [
@@ -27,12 +29,17 @@ __all__ = [
     "Source",
     "arrays",
     "as_data",
+    "augmented",
     "batches",
+    "class_total",
     "fetch",
     "idx",
     "info",
     "load",
     "names",
+    "normalised",
+    "normalised_sets",
     "read_idx",
     "rng",
+    "statistics",
 ]

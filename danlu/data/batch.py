@@ -1,13 +1,23 @@
 """What every kind of batches promises: random access, so that resuming costs nothing and no batch comes twice."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
 
 import torch
 
 from danlu.data.bad import BadSamples
 from danlu.data.columns import Batch
 from danlu.data.source import Ids
+
+Mate = Callable[[int, Ids], Ids]  # epoch and sample ids to the samples that these are mixed with
+
+
+class Served(NamedTuple):
+    """A batch, and which samples are in it: others than were asked for where some of those are bad."""
+
+    batch: Batch
+    ids: Ids
 
 
 class Batches(ABC):
@@ -33,6 +43,26 @@ class Batches(ABC):
     def ids(self, epoch: int, position: int) -> Ids:
         """Return the sample ids of one batch."""
 
+    def lists(self, epoch: int, start: int = 0) -> Iterator[Ids]:
+        """Return an iterator over the sample ids of each batch of an epoch from position `start` on."""
+        return (self.ids(epoch, position) for position in range(start, len(self)))
+
+    @abstractmethod
+    def fetch(self, epoch: int, ids: Ids) -> Batch:
+        """Return a batch of any samples, as they are in this epoch, in memory of its own."""
+
+    def visit(self, epoch: int, lists: Iterable[Ids], start: int = 0) -> Iterator[Batch]:
+        """Return an iterator over a batch of each list of sample ids, in memory of its own; `lists` may be read ahead.
+
+        Where bad samples are skipped there is none for a list of which no sample is left.
+
+        Args:
+            epoch: counted from 0.
+            lists: any samples, in batches of any size.
+            start: the first batch's position, for messages.
+        """
+        return (self.fetch(epoch, ids) for ids in lists)
+
     @abstractmethod
     def batch(self, epoch: int, position: int) -> Batch:
         """Return one batch, whatever was iterated before."""
@@ -44,6 +74,24 @@ class Batches(ABC):
     @abstractmethod
     def close(self) -> None:
         """End worker processes, if there are any; the next `iterate` starts new ones."""
+
+
+class NamedBatches(Batches):
+    """Batches that name the samples they are made of, which is what augmentation goes by. Abstract.
+
+    With a `mate` a list of sample ids has a batch's samples in its first half, and in its second half those that it
+    gives for them. It is asked again for a sample that stands in for another.
+    """
+
+    def serve_one(self, epoch: int, ids: Ids, *, position: int | None = None, mate: Mate | None = None) -> Served:
+        """Return a batch of any samples, as `fetch` does; `position` is for messages."""
+        return Served(self.fetch(epoch, ids), ids)
+
+    def serve(
+        self, epoch: int, lists: Iterable[Ids], *, start: int = 0, mate: Mate | None = None
+    ) -> Iterator[Served | None]:
+        """Return an iterator over a batch of each list, as `visit` does, but None where no sample of a list is left."""
+        return (self.serve_one(epoch, ids, mate=mate) for ids in lists)
 
 
 def span(batches: Batches, position: int) -> tuple[int, int]:

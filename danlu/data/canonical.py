@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from danlu.data.columns import Batch, Inputs
+from danlu.data.columns import Batch, Convert, Inputs
 from danlu.errors import DataError
+from danlu.recipe import Normalise
 
 TARGET_KEYS = ("target", "label", "labels", "y")
 
@@ -38,8 +39,11 @@ def pair(collated: Any, target: str | None = None) -> Batch:
     )
 
 
-def settle(batch: Batch, device: torch.device) -> Batch:
-    """Move a batch to `device`; float64 becomes the default dtype, and targets of whole numbers or bool int64."""
+def settle(batch: Batch, device: torch.device, convert: Convert | None = None) -> Batch:
+    """Move a batch to `device`; float64 becomes the default dtype, and targets of whole numbers or bool int64.
+
+    With `convert` a single tensor of inputs is changed there; several are a DataError.
+    """
     inputs, target = batch
     moved: Inputs
     if isinstance(inputs, Tensor):
@@ -48,15 +52,52 @@ def settle(batch: Batch, device: torch.device) -> Batch:
         moved = {key: _plain(value, device) for key, value in inputs.items()}
     else:
         moved = tuple(_plain(value, device) for value in inputs)
+    if convert is not None:
+        moved = convert(only(moved))
     if target is None:
         return moved, None
     whole = not target.dtype.is_floating_point and not target.dtype.is_complex
     return moved, target.to(device, torch.int64, non_blocking=True) if whole else _plain(target, device)
 
 
+def converter(by: Normalise | None, device: torch.device) -> Convert | None:
+    """Return what normalises a batch of inputs on `device`; None where nothing is to be done."""
+    if by is None:
+        return None
+    mean, std = (torch.tensor(numbers, dtype=torch.get_default_dtype()).to(device) for numbers in (by.mean, by.std))
+
+    def convert(inputs: Tensor) -> Tensor:
+        return (inputs - _spread(mean, inputs)) / _spread(std, inputs)
+
+    return convert
+
+
+def only(inputs: Inputs) -> Tensor:
+    """Return inputs that are one tensor; a DataError where they are several."""
+    if isinstance(inputs, Tensor):
+        return inputs
+    fix = "leave data.normalise out, and normalise in the dataset"
+    raise DataError(where="data.normalise", got=f"{len(inputs)} inputs for each sample", want="a single one", fix=fix)
+
+
 def _plain(tensor: Tensor, device: torch.device) -> Tensor:
     dtype = torch.get_default_dtype() if tensor.dtype == torch.float64 else tensor.dtype
     return tensor.to(device, dtype, non_blocking=True)
+
+
+def _spread(numbers: Tensor, inputs: Tensor) -> Tensor:
+    """Return numbers in a shape that broadcasts over a batch."""
+    if numbers.numel() == 1:
+        return numbers
+    channels = inputs.shape[1] if inputs.ndim > 1 else 1
+    if numbers.numel() != channels:
+        raise DataError(
+            where="data.normalise",
+            got=f"{numbers.numel()} numbers for inputs of shape {tuple(inputs.shape[1:])}",
+            want=f"one number, or {channels}",
+            fix="give one for each channel",
+        )
+    return numbers.view(-1, *[1] * (inputs.ndim - 2))
 
 
 def _from_dict(collated: Mapping[Any, Any], target: str | None) -> Batch:

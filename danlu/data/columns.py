@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from danlu.errors import DataError
+from danlu.recipe import Normalise
 
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
 Batch = tuple[Inputs, Tensor | None]
@@ -79,11 +80,22 @@ class Columns:
 
     def __init__(self, names: tuple[str, ...], tensors: tuple[Tensor, ...], rules: tuple[Rule, ...]) -> None:
         self.names, self.tensors, self.rules = names, tensors, rules
+        self._normalised: weakref.WeakValueDictionary[str, Columns] = weakref.WeakValueDictionary()
         self._residents: weakref.WeakValueDictionary[object, Resident] = weakref.WeakValueDictionary()
 
     def part(self, start: int, stop: int) -> "Columns":
         """Return rows [start, stop), in the same memory."""
         return Columns(self.names, tuple(tensor[start:stop] for tensor in self.tensors), self.rules)
+
+    def normalised(self, by: Normalise) -> "Columns":
+        """Return the same columns, the first normalised after its rule; equal numbers give one and the same columns."""
+        held = self._normalised.get(repr(by))
+        if held is None:
+            first, scale = self.tensors[0], self.rules[0].scale
+            mean = per_channel("data.normalise.mean", by.mean, first)
+            rule = Rule(None, scale, mean, per_channel("data.normalise.std", by.std, first))
+            held = self._normalised[repr(by)] = Columns(self.names, self.tensors, (rule, *self.rules[1:]))
+        return held
 
     def resident(self, device: torch.device) -> Resident:
         """Return the columns on `device`; whoever asks while another still holds them gets the same memory."""

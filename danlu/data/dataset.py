@@ -14,6 +14,7 @@ from danlu.data.bad import ACTION, QUOTA, Action, BadPolicy, Quota
 from danlu.data.columns import stored
 from danlu.data.source import Ids, Source, checked_ids
 from danlu.errors import DataError
+from danlu.recipe import Normalise
 
 
 @final
@@ -64,6 +65,7 @@ class Samples(Source):
         self._bad, self._bad_quota = bad, bad_quota
         self.policy = BadPolicy(bad or ACTION, QUOTA if bad_quota is None else bad_quota)
         self.rows: Ids | None = None
+        self.normalise: Normalise | None = None  # done to every batch of inputs, on the device
         self._length = _length(dataset)
 
     def __len__(self) -> int:
@@ -86,6 +88,12 @@ class Samples(Source):
         """Return the same samples, none of which may be bad."""
         part = copy.copy(self)
         part.policy = BadPolicy()
+        return part
+
+    def skipping(self) -> "Samples":
+        """Return the same samples, of which the bad ones are left out where others would take their place."""
+        part = copy.copy(self)
+        part.policy = self.policy if self.policy.action == "raise" else replace(self.policy, action="skip", least=0)
         return part
 
     def with_policy(self, policy: BadPolicy) -> "Samples":
@@ -121,6 +129,7 @@ class Loader(Source):
                 fix="give its dataset a __len__",
             ) from error
         self.dataloader, self.target = dataloader, target
+        self.normalise: Normalise | None = None
         self._length = _length(dataloader.dataset)
         if not batches:
             raise DataError(where="DataLoader", got="no batches", want="at least one", fix="check its batch size")

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset, default_collate
 
 from danlu.data.addressed import addressed
 from danlu.data.bad import Culprit
+from danlu.data.batch import Mate
 from danlu.data.dataset import Samples
 from danlu.data.fitting import form_of, misfit, path_of
 from danlu.data.sampling import Order
@@ -23,6 +24,7 @@ from danlu.data.source import Ids
 DRAWS = 32  # samples drawn at most in place of a bad one
 PROBES = 5  # samples of which the commonest form is the set's
 LONGEST_ERROR = 300  # letters of what is wrong with a sample
+_NONE = np.zeros(0, dtype=np.int64)
 _MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # out of files or memory: no sample's fault
 
 
@@ -31,10 +33,11 @@ class Request(NamedTuple):
 
     Fields:
         epoch: counted from 0.
-        ids: the samples' numbers in the set.
+        ids: the samples' numbers in the set; with a mate the batch's own, then those that they are mixed with.
         known: rows of the dataset that are known to be bad; they are not fetched.
         form: what every sample has to look like; None where they may differ.
         least: samples that the batch keeps at least.
+        mate: says which sample another is mixed with; None where none is.
     """
 
     epoch: int
@@ -42,6 +45,7 @@ class Request(NamedTuple):
     known: frozenset[int]
     form: str | None
     least: int
+    mate: Mate | None = None
 
 
 class Fault(NamedTuple):
@@ -51,17 +55,26 @@ class Fault(NamedTuple):
     cause: Any
 
 
+class Good(NamedTuple):
+    """A sample that can be used, by its number in the set."""
+
+    id: int
+    sample: Any
+
+
 class Delivered(NamedTuple):
     """One batch as it was fetched.
 
     Fields:
         collated: what the collate function made of it; None where no sample is left.
+        ids: the samples in it; where they are mixed the batch's own, then one for each to be mixed with.
         culprits: bad samples that came up and were not known.
         stand_ins: samples of this batch that took the place of bad ones.
         fault: what ends the run; None where nothing does.
     """
 
     collated: Any
+    ids: Ids
     culprits: list[Culprit]
     stand_ins: int = 0
     fault: Fault | None = None
@@ -95,28 +108,13 @@ class Fetcher(Dataset[Delivered]):
 
     def fetch(self, request: Request) -> Delivered:
         """Return a batch."""
-        good: list[tuple[int, Any]] = []
-        culprits: dict[int, Culprit] = {}
-        bad_rows: list[int] = []
-        stand_ins = 0
-        for row in self._rows_of(request.ids):
-            found = self._sample(request, row, culprits)
-            if isinstance(found, Fault):
-                if self._action == "raise":
-                    return Delivered(None, [], fault=found)
-                bad_rows.append(row)
-                found = self._stand_in(request, row, culprits) if self._action == "replace" else found
-                stand_ins += not isinstance(found, Fault)
-            if not isinstance(found, Fault):
-                good.append((row, found))
-        for row in bad_rows:
-            if len(good) >= min(request.least, len(request.ids)):
-                break
-            found = self._stand_in(request, row, culprits)
-            if not isinstance(found, Fault):
-                good.append((row, found))
-                stand_ins += 1
-        return self._collated(good, request.epoch)._replace(culprits=list(culprits.values()), stand_ins=stand_ins)
+        found: dict[int, Fault] = {}  # by row: bad samples that came up and were not known
+        own, stand_ins = self._own(request, found)
+        good = own + self._mates(request, own, found)
+        if found and self._action == "raise":
+            return Delivered(None, _NONE, [], fault=next(iter(found.values())))
+        culprits = [fault.culprit for fault in found.values()]
+        return self._collated(good, request.epoch)._replace(culprits=culprits, stand_ins=stand_ins)
 
     def probe(self, known: frozenset[int]) -> str | None:
         """Return the form that most of a few samples, spread over the set, have; None where no form is asked for."""
@@ -124,17 +122,54 @@ class Fetcher(Dataset[Delivered]):
             return None
         ids = np.unique(np.linspace(0, self._order.samples - 1, PROBES).astype(np.int64))
         request = Request(0, ids, known, None, 0)
-        found = [self._sample(request, row, {}) for row in self._rows_of(ids)]
-        forms = Counter(form_of(sample) for sample in found if not isinstance(sample, Fault))
+        found = [self._sample(request, one, {}) for one in ids.tolist()]
+        forms = Counter(form_of(good.sample) for good in found if good is not None)
         return forms.most_common(1)[0][0] if forms else None
 
-    def _rows_of(self, ids: Ids) -> list[int]:
-        return (ids if self._rows is None else self._rows[ids]).tolist()  # type: ignore[no-any-return]
+    def _own(self, request: Request, found: dict[int, Fault]) -> tuple[list[Good], int]:
+        """Return the batch's own samples, and how many of them stand in for others."""
+        wanted = request.ids if request.mate is None else request.ids[: len(request.ids) // 2]
+        good: list[Good] = []
+        bad: list[int] = []
+        stand_ins = 0
+        for one in wanted.tolist():
+            sample = self._sample(request, one, found)
+            if sample is None:
+                if self._action == "raise":
+                    break
+                bad.append(one)
+                sample = self._stand_in(request, one, found) if self._action == "replace" else None
+                stand_ins += sample is not None
+            good += [] if sample is None else [sample]
+        for one in bad:
+            if len(good) >= min(request.least, len(wanted)):
+                break
+            sample = self._stand_in(request, one, found)
+            stand_ins += sample is not None
+            good += [] if sample is None else [sample]
+        return good, stand_ins
 
-    def _sample(self, request: Request, row: int, culprits: dict[int, Culprit]) -> Any:
-        """Return one sample, or a Fault where it is bad; add it to the culprits where that is news."""
-        if row in culprits or row in request.known:
-            return _KNOWN
+    def _mates(self, request: Request, own: list[Good], found: dict[int, Fault]) -> list[Good]:
+        """Return a sample for each to be mixed with: in place of a bad one another, or itself where none is good."""
+        if request.mate is None or not own or (found and self._action == "raise"):
+            return []
+        good: list[Good] = []
+        mates = request.mate(request.epoch, _ids_of(own))
+        for one, itself in zip(mates.tolist(), own, strict=True):
+            sample = self._sample(request, one, found)
+            if sample is None and self._action == "raise":
+                break
+            good.append(sample or self._stand_in(request, one, found) or itself)
+        return good
+
+    def _row_of(self, one: int) -> int:
+        return one if self._rows is None else int(self._rows[one])
+
+    def _sample(self, request: Request, one: int, found: dict[int, Fault]) -> Good | None:
+        """Return one sample, or None where it is bad; add it to those found where that is news."""
+        row = self._row_of(one)
+        if row in found or row in request.known:
+            return None
         try:
             with addressed(self._order.seed, request.epoch, row):
                 sample = self._dataset[row]
@@ -145,42 +180,42 @@ class Fetcher(Dataset[Delivered]):
         except Exception as error:
             if isinstance(error, OSError) and error.errno in _MACHINE:
                 raise
-            fault = Fault(self._culprit(request.epoch, row, _line(error), error), error)
-        else:
-            if wrong is None:
+            found[row] = Fault(self._culprit(request.epoch, row, _line(error), error), error)
+            return None
+        if wrong is None:
+            return Good(one, sample)
+        found[row] = Fault(self._culprit(request.epoch, row, wrong), None)
+        return None
+
+    def _stand_in(self, request: Request, one: int, found: dict[int, Fault]) -> Good | None:
+        """Return a sample drawn in place of a bad one, or None where none of `DRAWS` draws is good."""
+        for other in self._order.drawn(request.epoch, self._row_of(one), DRAWS).tolist():
+            sample = self._sample(request, other, found)
+            if sample is not None:
                 return sample
-            fault = Fault(self._culprit(request.epoch, row, wrong), None)
-        culprits[row] = fault.culprit
-        return fault
+        return None
 
-    def _stand_in(self, request: Request, row: int, culprits: dict[int, Culprit]) -> Any:
-        """Return a sample drawn in place of a bad one, or a Fault where none of `DRAWS` draws is good."""
-        for other in self._rows_of(self._order.drawn(request.epoch, row, DRAWS)):
-            found = self._sample(request, other, culprits)
-            if not isinstance(found, Fault):
-                return found
-        return _KNOWN
-
-    def _collated(self, good: list[tuple[int, Any]], epoch: int) -> Delivered:
+    def _collated(self, good: list[Good], epoch: int) -> Delivered:
         """Return the batch; of samples whose shapes differ the first that is not like most, where they must not."""
         if not good:
-            return Delivered(None, [])
+            return Delivered(None, _NONE, [])
         try:
-            return Delivered(self._collate([sample for _, sample in good]), [])
+            return Delivered(self._collate([one.sample for one in good]), _ids_of(good), [])
         except Exception as error:
-            forms = [form_of(sample) for _, sample in good]
+            forms = [form_of(one.sample) for one in good]
             usual = Counter(forms).most_common(1)[0][0]
-            odd = next((row for (row, _), form in zip(good, forms, strict=True) if form != usual), None)
+            odd = next((one.id for one, form in zip(good, forms, strict=True) if form != usual), None)
             if odd is None or not self._alike:
                 raise
             wrong = f"a sample of shape {next(form for form in forms if form != usual)}, others have {usual}"
-            return Delivered(None, [], fault=Fault(self._culprit(epoch, odd, wrong), error))
+            return Delivered(None, _NONE, [], fault=Fault(self._culprit(epoch, self._row_of(odd), wrong), error))
 
     def _culprit(self, epoch: int, row: int, wrong: str, error: Exception | None = None) -> Culprit:
         return Culprit(row, _writable(path_of(self._dataset, row, error)), _writable(wrong)[:LONGEST_ERROR], epoch)
 
 
-_KNOWN = Fault(Culprit(-1, "", "", -1), None)  # stands for a bad sample that is no news
+def _ids_of(good: list[Good]) -> Ids:
+    return np.array([one.id for one in good], dtype=np.int64)
 
 
 def _writable(text: str) -> str:

@@ -2,8 +2,9 @@
 
 import signal
 import weakref
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from itertools import tee
 from typing import Any, final
 
 import torch
@@ -12,8 +13,8 @@ from torch.utils.data import DataLoader, Sampler
 from danlu import keyed
 from danlu.data.addressed import own_randomness
 from danlu.data.bad import BadSamples
-from danlu.data.batch import Batches, first_sample, span
-from danlu.data.canonical import pair, settle
+from danlu.data.batch import Mate, NamedBatches, Served, first_sample, span
+from danlu.data.canonical import converter, pair, settle
 from danlu.data.columns import Batch
 from danlu.data.dataset import Samples
 from danlu.data.fetcher import Delivered, Fetcher, Request, unpacked
@@ -23,7 +24,7 @@ from danlu.errors import DataError
 
 
 @final
-class FetchedBatches(Batches):
+class FetchedBatches(NamedBatches):
     """Batches of a `Dataset`. The samples and their order are the same for any number of workers.
 
     A batch depends on the bad samples that were known when it was fetched, besides its address. Iterating makes those
@@ -42,7 +43,8 @@ class FetchedBatches(Batches):
         self._order, self._target, self._workers = order, source.target, workers
         self.bad = BadSamples(source.policy, len(source))
         self._fetcher = Fetcher(source, order)
-        self._plan = Plan(order, self.bad, samples, batch_size=batch_size)
+        self._convert = converter(source.normalise, device)
+        self._plan = Plan(self.bad)
         self._fetching: Iterator[Any] | None = None  # PyTorch's iterator over worker processes, once they run
         self._ending: weakref.finalize[..., Any] | None = None
         self._turn = 0  # counts calls of iterate: workers can serve one epoch at a time
@@ -51,20 +53,42 @@ class FetchedBatches(Batches):
         """Return the sample ids of one batch."""
         return self._order.ids(epoch, *span(self, position))
 
+    def lists(self, epoch: int, start: int = 0) -> Iterator[Ids]:
+        """Yield the sample ids of each batch."""
+        return self._order.lists(epoch, first_sample(self, start), self.samples, batch_size=self.batch_size)
+
     def batch(self, epoch: int, position: int) -> Batch:
         """Return one batch, fetched in this process; one that would be empty gets a sample in place of a bad one."""
-        self._settle_form()
-        request = self._plan.request(epoch, self.ids(epoch, position))
-        made = self._fetch(request._replace(least=max(1, request.least)), position)
-        if made.collated is None:
-            raise self._nothing_good(epoch, position)
-        return settle(pair(made.collated, self._target), self.device)
+        return self.serve_one(epoch, self.ids(epoch, position), position=position).batch
+
+    def fetch(self, epoch: int, ids: Ids) -> Batch:
+        """Return a batch of any samples, fetched in this process, as `batch` does."""
+        return self.serve_one(epoch, ids).batch
 
     def iterate(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch from position `start` on."""
-        first = first_sample(self, start)
+        return self.visit(epoch, self.lists(epoch, start), start)
+
+    def visit(self, epoch: int, lists: Iterable[Ids], start: int = 0) -> Iterator[Batch]:
+        """Yield a batch of each list of sample ids, which the workers read ahead."""
+        return (served.batch for served in self.serve(epoch, lists, start=start) if served is not None)
+
+    def serve_one(self, epoch: int, ids: Ids, *, position: int | None = None, mate: Mate | None = None) -> Served:
+        """Return a batch of any samples, fetched in this process, and which samples these are."""
         self._settle_form()
-        return self._from_workers(epoch, first) if self._workers else self._from_here(epoch, start)
+        request, place = self._plan.request(epoch, ids, mate), _place(epoch, position)
+        made = self._fetch(request._replace(least=max(1, request.least)), place)
+        if made.collated is None:
+            raise self._nothing_good(place)
+        return self._settled(made)
+
+    def serve(
+        self, epoch: int, lists: Iterable[Ids], *, start: int = 0, mate: Mate | None = None
+    ) -> Iterator[Served | None]:
+        """Yield a batch of each list of sample ids, which the workers read ahead, and which samples these are."""
+        self._settle_form()
+        deliver = self._from_workers if self._workers else self._from_here
+        return deliver(epoch, lists, start, mate)
 
     def close(self) -> None:
         """End the worker processes."""
@@ -79,49 +103,52 @@ class FetchedBatches(Batches):
             with own_randomness():
                 self.bad.form = self._fetcher.probe(self.bad.rows)
 
-    def _fetch(self, request: Request, position: int, *, record: bool = False) -> Delivered:
-        with self._named(request.epoch, position), own_randomness():
+    def _fetch(self, request: Request, place: str, *, record: bool = False) -> Delivered:
+        with _named(place, request.ids), own_randomness():
             made = self._fetcher.fetch(request)
-            self._refuse_fault(made, request.epoch, position, record=record)
+            self._refuse_fault(made, place, record=record)
         return made
 
-    def _refuse_fault(self, made: Delivered, epoch: int, position: int, *, record: bool) -> None:
+    def _refuse_fault(self, made: Delivered, place: str, *, record: bool) -> None:
         if made.fault is not None:
-            place = f"batch {position} of epoch {epoch}"
             self.bad.refuse(made.fault.culprit, unpacked(made.fault.cause), place=place, record=record)
 
-    def _from_here(self, epoch: int, start: int) -> Iterator[Batch]:
-        for position in range(start, len(self)):
-            made = self._fetch(self._plan.request(epoch, self.ids(epoch, position)), position, record=True)
-            yield from self._accepted(made, epoch, position)
-
-    def _accepted(self, made: Delivered, epoch: int, position: int) -> Iterator[Batch]:
-        """Make the batch's bad samples known, and yield what is left of it."""
-        with self._named(epoch, position):
+    def _accepted(self, made: Delivered, ids: Ids, place: str) -> Served | None:
+        """Make the batch's bad samples known, and return what is left of it."""
+        with _named(place, ids):
             self.bad.note(made.culprits)
         self.bad.stand_ins += made.stand_ins
-        if made.collated is not None:
-            yield settle(pair(made.collated, self._target), self.device)
-        elif self.bad.policy.least:
-            raise self._nothing_good(epoch, position)
+        if made.collated is None and self.bad.policy.least:
+            raise self._nothing_good(place)
+        return None if made.collated is None else self._settled(made)
 
-    def _nothing_good(self, epoch: int, position: int) -> DataError:
+    def _settled(self, made: Delivered) -> Served:
+        return Served(settle(pair(made.collated, self._target), self.device, self._convert), made.ids)
+
+    def _nothing_good(self, place: str) -> DataError:
         return DataError(
-            where=f"{self.bad.name}, batch {position} of epoch {epoch}",
+            where=f"{self.bad.name}, {place}",
             got=f"bad samples only, and as many drawn in their place; {len(self.bad.rows)} are known to be bad",
             want="samples that can be fetched",
             fix='see what is wrong with them: bad_samples = "raise"',
         )
 
-    def _from_workers(self, epoch: int, first: int) -> Iterator[Batch]:
+    def _from_here(self, epoch: int, lists: Iterable[Ids], start: int, mate: Mate | None) -> Iterator[Served | None]:
+        for position, ids in enumerate(lists, start):
+            place = _place(epoch, position)
+            made = self._fetch(self._plan.request(epoch, ids, mate), place, record=True)
+            yield self._accepted(made, ids, place)
+
+    def _from_workers(self, epoch: int, lists: Iterable[Ids], start: int, mate: Mate | None) -> Iterator[Served | None]:
         self._turn += 1
         turn = self._turn
-        self._plan.epoch, self._plan.first = epoch, first
+        self._plan.lists, asked = tee(lists)
+        self._plan.epoch, self._plan.mate = epoch, mate
         if self._fetching is None:
             self._start()
         else:
             self._fetching = iter(self._loader)  # the same workers, with the plan read anew
-        for position in range(first // self.batch_size, len(self)):
+        for position, ids in enumerate(asked, start):
             if turn != self._turn or self._fetching is None:
                 raise DataError(
                     where="iterate",
@@ -129,14 +156,15 @@ class FetchedBatches(Batches):
                     want="one epoch at a time from the same worker processes",
                     fix="finish or drop the first iterator, or make a second Batches",
                 )
-            yield from self._accepted(self._next(epoch, position), epoch, position)
+            place = _place(epoch, position)
+            yield self._accepted(self._next(ids, place), ids, place)
 
-    def _next(self, epoch: int, position: int) -> Delivered:
+    def _next(self, ids: Ids, place: str) -> Delivered:
         assert self._fetching is not None
         try:
-            with self._named(epoch, position):
+            with _named(place, ids):
                 made: Delivered = next(self._fetching)
-                self._refuse_fault(made, epoch, position, record=True)
+                self._refuse_fault(made, place, record=True)
                 return made
         except BaseException:
             self.close()  # whatever the workers still hold belongs to an epoch that ended here
@@ -157,41 +185,37 @@ class FetchedBatches(Batches):
         self._fetching = iter(self._loader)
         self._ending = weakref.finalize(self, _end_workers, self._fetching)
 
-    @contextmanager
-    def _named(self, epoch: int, position: int) -> Iterator[None]:
-        """Say of an error in which batch it came up."""
-        try:
-            yield
-        except Exception as error:
-            ids = ", ".join(map(str, self.ids(epoch, position).tolist()[:32]))
-            error.add_note(f"while fetching batch {position} of epoch {epoch}, sample ids {ids}")
-            raise
-
 
 @final
 class Plan(Sampler[Request]):
-    """What the workers are to fetch, from sample `first` of `epoch` on; the bad ones that are known are read anew."""
+    """What the workers are to fetch, the samples `lists` of `epoch`; the bad ones that are known are read anew."""
 
-    def __init__(self, order: Order, bad: BadSamples, samples: int, *, batch_size: int) -> None:
-        self.order, self.bad, self.samples, self.batch_size = order, bad, samples, batch_size
-        self.epoch = self.first = 0
-
-    def __len__(self) -> int:
-        """Return how many batches an epoch has."""
-        return -(-self.samples // self.batch_size)
+    def __init__(self, bad: BadSamples) -> None:
+        self.bad, self.epoch = bad, 0
+        self.lists: Iterable[Ids] = ()
+        self.mate: Mate | None = None
 
     def __iter__(self) -> Iterator[Request]:
         """Yield the request for each batch."""
-        return self._requests(self.epoch, self.first)
+        return (self.request(self.epoch, ids, self.mate) for ids in self.lists)
 
-    def request(self, epoch: int, ids: Ids) -> Request:
+    def request(self, epoch: int, ids: Ids, mate: Mate | None) -> Request:
         """Return the request for one batch, as things stand now."""
-        return Request(epoch, ids, self.bad.rows, self.bad.form, self.bad.policy.least)
+        return Request(epoch, ids, self.bad.rows, self.bad.form, self.bad.policy.least, mate)
 
-    def _requests(self, epoch: int, first: int) -> Iterator[Request]:
-        for chunk in self.order.chunks(epoch, first, self.samples, batch_size=self.batch_size):
-            for start in range(0, len(chunk), self.batch_size):
-                yield self.request(epoch, chunk[start : start + self.batch_size])
+
+def _place(epoch: int, position: int | None) -> str:
+    return f"{'a batch' if position is None else f'batch {position}'} of epoch {epoch}"
+
+
+@contextmanager
+def _named(place: str, ids: Ids) -> Iterator[None]:
+    """Say of an error in which batch it came up."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(f"while fetching {place}, sample ids {', '.join(map(str, ids.tolist()[:32]))}")
+        raise
 
 
 def _as_it_is(delivered: Any) -> Any:

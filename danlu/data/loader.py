@@ -9,7 +9,7 @@ from torch.utils.data import DistributedSampler
 
 from danlu import keyed
 from danlu.data.batch import Batches, first_sample, span
-from danlu.data.canonical import pair, settle
+from danlu.data.canonical import converter, pair, settle
 from danlu.data.columns import Batch
 from danlu.data.dataset import Loader
 from danlu.data.sampling import Sampler
@@ -30,6 +30,7 @@ class LoaderBatches(Batches):
                 fix="give the DataLoader a WeightedRandomSampler, or pass loader.dataset instead",
             )
         self._loader, self._target, self._seed = source.dataloader, source.target, seed
+        self._convert = converter(source.normalise, device)
         self._count = len(self._loader)
         size = self._loader.batch_size or getattr(self._loader.batch_sampler, "batch_size", None)
         if not isinstance(size, int):
@@ -42,12 +43,11 @@ class LoaderBatches(Batches):
 
     def ids(self, epoch: int, position: int) -> Ids:
         """Raise a DataError: a ready loader does not say which samples it took."""
-        raise DataError(
-            where="DataLoader",
-            got="a question for sample ids",
-            want="arrays or a map-style Dataset, whose order danlu keeps",
-            fix="pass loader.dataset instead of the loader",
-        )
+        raise _no_ids("a question for sample ids")
+
+    def fetch(self, epoch: int, ids: Ids) -> Batch:
+        """Raise a DataError: a ready loader has no random access."""
+        raise _no_ids("a batch of samples by their ids")
 
     def batch(self, epoch: int, position: int) -> Batch:
         """Return one batch; fetches and drops all that come before it."""
@@ -58,7 +58,8 @@ class LoaderBatches(Batches):
         """Yield the batches of an epoch from position `start` on; fetches and drops those before."""
         first_sample(self, start)
         self._seed_epoch(epoch)
-        return (settle(pair(collated, self._target), self.device) for collated in islice(self._loader, start, None))
+        batches = islice(self._loader, start, None)
+        return (settle(pair(collated, self._target), self.device, self._convert) for collated in batches)
 
     def close(self) -> None:
         """Do nothing: the workers belong to the loader, which ends them."""
@@ -73,6 +74,15 @@ class LoaderBatches(Batches):
         for sampler in samplers:
             if isinstance(sampler, DistributedSampler):
                 sampler.set_epoch(epoch)
+
+
+def _no_ids(got: str) -> DataError:
+    return DataError(
+        where="DataLoader",
+        got=got,
+        want="arrays or a map-style Dataset, whose order danlu keeps",
+        fix="pass loader.dataset instead of the loader",
+    )
 
 
 def _drawn(source: Loader) -> int:

@@ -7,7 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from danlu.data.batch import Batches, first_sample, span
+from danlu.data.batch import NamedBatches, first_sample, span
 from danlu.data.columns import Batch, Convert, Inputs
 from danlu.data.sampling import Order
 from danlu.data.source import Arrays, Ids, Keys
@@ -15,7 +15,7 @@ from danlu.errors import DataError
 
 
 @final
-class ResidentBatches(Batches):
+class ResidentBatches(NamedBatches):
     """Batches of arrays that lie on the device: one gather per column, or a slice where the order is that of storage.
 
     Cost: about 2 us of Python per batch; no copy between host and device but the order, 65,536 positions at a time.
@@ -36,6 +36,14 @@ class ResidentBatches(Batches):
     def ids(self, epoch: int, position: int) -> Ids:
         """Return the sample ids of one batch."""
         return self._order.ids(epoch, *span(self, position))
+
+    def lists(self, epoch: int, start: int = 0) -> Iterator[Ids]:
+        """Yield the sample ids of each batch."""
+        return self._order.lists(epoch, first_sample(self, start), self.samples, batch_size=self.batch_size)
+
+    def fetch(self, epoch: int, ids: Ids) -> Batch:
+        """Return a batch of any samples. Cost: one small copy of the ids to the device."""
+        return self._pick(self._on_device(ids))
 
     def batch(self, epoch: int, position: int) -> Batch:
         """Return one batch."""

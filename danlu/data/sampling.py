@@ -54,6 +54,11 @@ class Order:
         for first in range(start, stop, size):
             yield self.ids(epoch, first, min(first + size, stop))
 
+    def lists(self, epoch: int, start: int, stop: int, *, batch_size: int) -> Iterator[Ids]:
+        """Yield the ids of each batch at [start, stop)."""
+        for chunk in self.chunks(epoch, start, stop, batch_size=batch_size):
+            yield from (chunk[first : first + batch_size] for first in range(0, len(chunk), batch_size))
+
 
 def order_of(source: Source, sampler: Sampler, seed: int) -> Order:
     """Return the order that `sampler` asks for.

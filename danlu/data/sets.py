@@ -7,6 +7,7 @@ from typing import Any, final
 import numpy as np
 import numpy.typing as npt
 
+from danlu.data.sampling import is_classes
 from danlu.data.source import Arrays, Source
 from danlu.errors import DataError
 
@@ -86,3 +87,10 @@ def class_counts(source: Source) -> dict[str, int] | None:
         return None
     numbers, counts = np.unique(targets, return_counts=True)
     return {str(int(number)): int(count) for number, count in zip(numbers, counts, strict=True)}
+
+
+def class_total(data: Data) -> int:
+    """Return how many classes the known targets of all sets and the names of classes tell of; 0 where neither does."""
+    known = [source.targets() for source in data.sets().values()]
+    highest = [int(targets.max()) for targets in known if targets is not None and is_classes(targets)]
+    return max([len(data.classes), *(number + 1 for number in highest)])

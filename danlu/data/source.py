@@ -1,5 +1,6 @@
 """Sources: where samples come from. Here the abstract one, and arrays in memory."""
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, final
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from danlu.data.columns import Columns, PerChannel, Rule, check_finite, input_rule, stored, target_rule
 from danlu.errors import DataError
+from danlu.recipe import Normalise
 
 Ids = npt.NDArray[np.int64]
 Keys = tuple[str, ...] | int | None  # how input columns form a model's inputs: by name, as a tuple of so many, or alone
@@ -81,6 +83,7 @@ class Arrays(Source):
         for name, tensor in tensors.items():
             check_finite(name, tensor)
         self.columns = Columns(tuple(tensors), tuple(tensors.values()), tuple(rules))
+        self.normalise: Normalise | None = None  # what `normalised` added to the rules
         self.rows: Ids | None = None  # which rows of the columns these samples are; None: all, in order
         self._length = len(self.columns.tensors[0])
 
@@ -101,6 +104,7 @@ class Arrays(Source):
         rows = checked_ids(ids, len(self))
         part = object.__new__(Arrays)
         part.keys, part.has_target, part._length = self.keys, self.has_target, len(rows)
+        part.normalise = self.normalise
         run = self.rows is None and len(rows) == rows[-1] - rows[0] + 1 and bool((np.diff(rows) == 1).all())
         part.columns = self.columns.part(int(rows[0]), int(rows[-1]) + 1) if run else self.columns
         part.rows = None if run else rows if self.rows is None else self.rows[rows]
@@ -120,6 +124,22 @@ class Arrays(Source):
             raise DataError(where="inputs", got=f"samples of shape {shapes[1]}", want=f"shape {shapes[0]}", fix=fix)
         columns = other.columns
         other.columns = Columns(columns.names, columns.tensors, self.columns.rules[: len(columns.tensors)])
+        return other
+
+    def normalised(self, by: Normalise) -> "Arrays":
+        """Return the same samples with their inputs normalised, after whatever their rule does already.
+
+        Raises:
+            DataError: several input columns, or inputs that are given a mean or std already.
+        """
+        rule = self.columns.rules[0]
+        if self.keys is not None or rule.mean is not None or rule.std is not None:
+            got = f"{len(self.columns.names) - self.has_target} input columns"
+            got = got if self.keys is not None else "inputs that Arrays(mean=..., std=...) normalises"
+            want, fix = "a single input column, normalised once", "leave out one of the two"
+            raise DataError(where="data.normalise", got=got, want=want, fix=fix)
+        other = copy.copy(self)
+        other.normalise, other.columns = by, self.columns.normalised(by)
         return other
 
     def stored(self) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 It must never know what is trained on the device, nor when.
 """
 
+from danlu.device.draw import draw, expand, unit, words
 from danlu.device.environment import describe, environment
 from danlu.device.place import choose
 from danlu.device.plan import Plan, plan_for
@@ -15,12 +16,16 @@ __all__ = [
     "blas_threads",
     "choose",
     "describe",
+    "draw",
     "environment",
     "exact",
+    "expand",
     "grad_scaler",
     "kept_generators",
     "plan_for",
     "seed",
     "seed_all",
     "seed_torch",
+    "unit",
+    "words",
 ]

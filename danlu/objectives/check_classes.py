@@ -42,6 +42,11 @@ def _class_shape(loss: LossFunction, output: Tensor, target: Tensor) -> None:
     expected = output.shape[:1] + output.shape[2:]
     if target.shape == expected:
         return
+    by_class = target.ndim == output.ndim and target.shape[:1] + target.shape[2:] == expected
+    if by_class and target.is_floating_point() and loss.name == "cross_entropy" and target.size(1) > 1:
+        want = f"class probabilities of shape {tuple(output.shape)}, or class indices of shape {tuple(expected)}"
+        fix = f"give the model {target.size(1)} outputs, or the targets {output.size(1)} columns (classes of mixup)"
+        bad_data(loss, output, target, want=want, fix=fix)
     fix = f"make the targets {tuple(expected)}, one class index for each position"
     if target.ndim == len(expected) + 1 and target.size(1) == 1:
         fix = "drop the dimension of size 1 with target.squeeze(1)"

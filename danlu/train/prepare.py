@@ -3,7 +3,20 @@
 from dataclasses import replace
 from typing import Any
 
-from danlu.data import BadPolicy, Batches, Data, Loader, Sampler, Samples, Source, as_data
+from danlu.data import (
+    BadPolicy,
+    Batches,
+    Data,
+    Loader,
+    Sampler,
+    Samples,
+    Source,
+    as_data,
+    augmented,
+    class_total,
+    normalised_sets,
+    statistics,
+)
 from danlu.device import Plan, plan_for
 from danlu.errors import DataError, RecipeError, unknown_name
 from danlu.optim.framework import is_zero
@@ -42,12 +55,15 @@ def prepare(
     plan = plan or plan_for(settled)
     if not isinstance(data, Data):  # a `Data` is split already
         data = as_data(data, seed=settled.seed, **_split(settled))
+    data = _normalised(settled, data)
     monitor = _monitor(settled, data, own_step=step is not None)
     loaded, notices = _begun(model, settled, resumed)
     learner = build_learner(model, settled, objects, plan=plan, step=step)
     training = _bind(settled, data, learner, plan, monitor)
     training.weights = loaded
     training.notices += notices
+    if settled.augment and settled.overfit_one_batch:
+        training.notices.append("overfit_one_batch: the one batch is not augmented")
     with learner.session():
         training.notices += _check(training)
         _check_lone_sample(training)
@@ -119,6 +135,16 @@ def _split(recipe: Settled) -> dict[str, Any]:
     return {} if part is None else {"valid": part.valid, "stratify": part.stratify}
 
 
+def _normalised(recipe: Settled, data: Data) -> Data:
+    """Return data normalised as the recipe says, which from now on holds the numbers."""
+    part = recipe.data
+    if part is None or part.normalise is False:
+        return data
+    if part.normalise is True:
+        part.normalise = statistics(with_policy(data.train, recipe), workers=part.workers)
+    return normalised_sets(data, part.normalise)
+
+
 def _bind(recipe: Settled, data: Data, learner: Learner, plan: Plan, monitor: str) -> Training:
     part = recipe.data
     workers = 0 if part is None else part.workers
@@ -138,6 +164,8 @@ def _bind(recipe: Settled, data: Data, learner: Learner, plan: Plan, monitor: st
     if recipe.overfit_one_batch:
         data = _first_batch(data, batches)
         batches = train(data.train, len(data.train), "in_order")
+    elif recipe.augment:
+        batches = augmented(batches, recipe.augment, seed=recipe.seed, classes=class_total(data))
     return Training(
         recipe=recipe,
         data=data,
@@ -188,7 +216,10 @@ def _known_row(where: str, name: str, known: list[str], *, own_step: bool) -> st
 def _check(training: Training) -> list[str]:
     """Run the first batch of every set through model and loss; return what the user should be told."""
     notices = []
-    for name, batches in training.sets().items():
+    sets = training.sets()
+    if training.recipe.augment:  # the targets of a set that is not augmented say what kind they are
+        sets["train"] = sets.pop("train")
+    for name, batches in sets.items():
         found = training.learner.check(batches.batch(0, 0), name)
         notices += [f"{name}: {notice}" for notice in found]
     training.learner.check_targets({name: source.targets() for name, source in training.data.sets().items()})

@@ -12,8 +12,8 @@ from danlu import save
 from danlu.device import Plan, choose
 from danlu.errors import RecipeError, RunError
 from danlu.optim import changes_with_horizon
-from danlu.recipe import Settled
-from danlu.recipe_text import read, to_tree
+from danlu.recipe import Recipe, Settled
+from danlu.recipe_text import read, settle, to_tree
 from danlu.save.files import damaged
 from danlu.track import Run
 from danlu.train.state import COUNTERS, TrainState
@@ -32,6 +32,15 @@ def stored_recipe(folder: Path) -> Settled:
         want, fix = "a run's folder", "check the path; `danlu runs` lists what is there"
         raise RunError(where=str(folder), got="a folder that holds no run", want=want, fix=fix)
     return read(save.plain(folder / "recipe.toml", "a run's recipe"))
+
+
+def with_statistics(folder: Path, recipe: Recipe) -> Recipe:
+    """Return a recipe with the run's own input statistics, where it says to compute them."""
+    part, known = settle(recipe)[0].data, stored_recipe(folder).data
+    if part is None or known is None or part.normalise is not True or known.normalise is False:
+        return recipe
+    part.normalise = known.normalise
+    return msgspec.structs.replace(recipe, data=part)
 
 
 def pinned_plan(folder: Path, now: Plan) -> Plan:
