@@ -203,9 +203,8 @@ def newest(run: Path) -> tuple[int, Checkpoint, list[str]]:
         try:
             return step, read(folder(run, step)), notices
         except RunError as error:
-            notices.append(
-                f"the checkpoint of update {step:,} cannot be used ({error.where}: {error.got}; want {error.want})"
-            )
+            why = f"{error.where}: {error.got}; want {error.want}"
+            notices.append(f"the checkpoint of update {step:,} cannot be used ({why})")
     got = "no checkpoint" if not notices else f"no sound checkpoint; {notices[0]}"
     raise RunError(where=str(run), got=got, want="a checkpoint to go on from", fix="train it anew in another folder")
 
