@@ -30,6 +30,7 @@ def run(job: Job, resume: bool) -> Any:
         seed=SEED,
         threads=1,
         log_every=1,
+        rehearse=False,  # its batches would be counted as seen
     )
     danlu.fit(model, data, recipe, out=job.folder / "run", quiet=True, resume=resume, hooks=[Start(job)])
     return model

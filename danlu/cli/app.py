@@ -175,7 +175,7 @@ def export(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="replace a file that is there")] = False,
 ) -> None:
-    """Write a run's weights as one file that PyTorch loads without danlu."""
+    """Write a run's weights as one safetensors file."""
     from danlu.cli.weights import export as call
 
     call(run, out, at, average=average, force=force)

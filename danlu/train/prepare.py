@@ -48,10 +48,7 @@ def prepare(
     """
     settled, given = settle_for(model, recipe)
     objects = load_objects(settled, given)
-    if settled.epochs == settled.updates == settled.minutes == "off":
-        want = "a limit on epochs, updates or minutes"
-        raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")
-    _check_best(settled)
+    _check_limits(settled)
     plan = plan or plan_for(settled)
     if not isinstance(data, Data):  # a `Data` is split already
         data = as_data(data, seed=settled.seed, **_split(settled))
@@ -74,8 +71,11 @@ def prepare(
     return training
 
 
-def _check_best(recipe: Settled) -> None:
-    """Refuse to put the best weights back where a run that was killed would not find them."""
+def _check_limits(recipe: Settled) -> None:
+    """Refuse a run without an end, and one that could not put its best weights back after a kill."""
+    if recipe.epochs == recipe.updates == recipe.minutes == "off":
+        want = "a limit on epochs, updates or minutes"
+        raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")
     stop, saves = recipe.early_stop, recipe.checkpoints
     if stop != "off" and stop.restore_best and saves != "off" and not saves.best:
         fix = "leave it true, or set early_stop.restore_best = false"

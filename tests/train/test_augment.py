@@ -20,6 +20,8 @@ from danlu.models.twin import twin
 from danlu.recipe import Normalise
 from danlu.train import prepare
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 CHANGES = [
     Augment("random_crop", padding=1),
     "horizontal_flip",

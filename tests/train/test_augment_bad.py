@@ -21,6 +21,8 @@ from danlu.measure import rehearse
 from danlu.models.twin import twin
 from danlu.train import prepare
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 N, BAD, HELD_OUT = 44, (5, 12, 20), 35
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 1, 6, 6), dtype=np.uint8)
 CHANGES = [Augment("random_crop", padding=1), Augment("mixup", alpha=0.4, classes=3), "horizontal_flip"]

@@ -21,6 +21,8 @@ from danlu.cli import run as command
 from danlu.data import Data, Samples
 from danlu.errors import DataError, RecipeError
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 TRUNCATED, TEXT, LARGE, HELD_OUT = 5, 12, 20, 33
 
 
@@ -261,7 +263,7 @@ bad_quota = 0.2
 
 def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    folder = write(tmp_path / "pictures")
+    folder = write(Path("pictures"))
     Path("mine.py").write_text(PROGRAM.format(home=str(tmp_path), file=__file__, folder=str(folder)))
     Path("recipe.toml").write_text(RECIPE)
     assert command(["train", "recipe.toml", "--out", "run", "--quiet"]) == 0
@@ -271,10 +273,10 @@ def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     begin = next(index for index, line in enumerate(lines) if line.startswith("bad samples"))
     assert lines[begin] == "bad samples: 3 of train, 1 of valid"
     assert lines[begin + 1].split() == ["set", "id", "epoch", "file", "what", "is", "wrong"]
-    table = "\n".join(lines[begin + 2 : begin + 6])
-    assert f"{folder}/012.png  UnidentifiedImageError: cannot identify image file" in table
-    assert f"train  20      0  {folder}/020.png  a sample of shape (1x12x12, number), others have (1x8x8" in table
-    assert f"valid  33      0  {folder}/033.png  OSError: " in table
+    table = " ".join(" ".join(lines[begin + 2 : begin + 10]).split())  # lines are wrapped at the terminal's width
+    assert f"{folder}/012.png UnidentifiedImageError: cannot identify image file" in table
+    assert f"train 20 0 {folder}/020.png a sample of shape (1x12x12, number), others have (1x8x8" in table
+    assert f"valid 33 0 {folder}/033.png OSError: " in table
     assert any(line.split()[:2] == ["samples", "11"] for line in lines)
     assert json.loads(Path("run/summary.json").read_text())["final"]["valid/samples"] == 11
     assert command(["eval", "run", "--on", "valid"]) == 0

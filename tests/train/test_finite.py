@@ -17,6 +17,8 @@ from danlu.errors import RecipeError, TrainingError
 from danlu.train import Training
 from danlu.train.watch import FOLD, Watch
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 POISONED = 17
 ENGINES = pytest.mark.parametrize("engine", ["torch", "zero"])
 

@@ -19,6 +19,8 @@ from danlu import save
 from danlu.data import Arrays, Data, Samples
 from danlu.errors import RecipeError, RunError
 
+pytestmark = pytest.mark.usefixtures("quick")
+
 ENGINES = pytest.mark.parametrize("engine", ["torch", "zero"])
 
 

@@ -19,10 +19,7 @@ from danlu import save
 from danlu.data import Arrays, Data, Samples
 from danlu.errors import RecipeError, RunError
 
-
-@pytest.fixture(autouse=True)
-def _no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("danlu.hooks.record.draw", lambda *given: None)  # takes a process each time
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 @pytest.fixture(scope="module")
@@ -114,7 +111,7 @@ CASES: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("engine", ["torch", "zero"])
 @pytest.mark.parametrize("name", CASES)
 def test_killed_and_resumed_equals_never_killed(name: str, engine: str, tmp_path: Path):
-    given = recipe(**CASES[name])
+    given = recipe(**CASES[name], tensorboard=False)
     danlu.fit(network(engine), points(), given, out=tmp_path / "whole", quiet=True)
     for update in (1, 8):
         out = tmp_path / f"killed-{update}"

@@ -271,7 +271,7 @@ def test_hooks_keep_what_they_remember():
     for _ in run(training, [hooks.Checkpoint(), Remembers()]):
         pass
     tensors, values = training.state.state_dict()
-    assert values["hooks"] == {"0:Checkpoint": {"best": None}, "1:Remembers": {"count": 5}}
+    assert values["hooks"] == {"0:Checkpoint": {"for_good": []}, "1:Remembers": {"count": 5}}
     other, hook = prepared(Plain, {"optim": MOMENTUM}), Remembers()
     other.state.hooks = {"1:Remembers": hook, "2:Log": hooks.Log(1)}
     other.state.load_state_dict(copy.deepcopy(tensors), values)
