@@ -35,7 +35,13 @@ def differences(whole: Path, other: Path) -> list[str]:
 
 def _checkpoints(whole: Path, other: Path) -> list[str]:
     steps, others = save.steps(whole), save.steps(other)
-    found = [] if steps == others else [f"checkpoints: kept {steps}, here {others}"]
+    best = save.read_json(save.folder(whole, steps[-1]) / "state.json")["best"] or {"step": steps[-1]}
+    kept = {
+        steps[-1],
+        best["step"],
+    }  # of the others, which were asked for faster than they were written, any may be there
+    fits = kept <= set(others) and steps[-1] == others[-1] and len(steps) == len(others)
+    found = [] if fits else [f"checkpoints: kept {steps}, here {others}"]
     for step in sorted(set(steps) & set(others)):
         ours, theirs = (save.read(save.folder(run, step)) for run in (whole, other))
         place = f"checkpoint {step}"

@@ -1,5 +1,6 @@
 """A run that is killed with SIGKILL wherever it stands, and resumed, ends as the run that never was: bit for bit."""
 
+import itertools
 from random import Random
 
 import pytest
@@ -31,8 +32,7 @@ def test_killed_at_random(axes: Axes, bench: Bench):
     assert not outcome.wrong, str(outcome)
 
 
-@pytest.mark.parametrize("engine", SETTINGS)
-@pytest.mark.parametrize("point", AROUND)
+@pytest.mark.parametrize(("point", "engine"), list(zip(AROUND, itertools.cycle(SETTINGS), strict=False)))
 def test_killed_before_and_after(point: str, engine: str, bench: Bench):
     times = bench.twin(SETTINGS[engine]).counts
     before, after = f"{point}.before", f"{point}.after"
