@@ -26,6 +26,8 @@ from danlu.train.prepare import prepare, settle_for, with_policy
 from danlu.train.step import Step
 from danlu.train.training import Training
 
+RESUME = (False, True, "accept changes", "strict")
+
 Model = Any  # an `nn.Module` of PyTorch, or of danlu.zero
 
 
@@ -80,7 +82,8 @@ def fit(
         quiet: show no progress.
         resume: go on with the run in `out`, which ends as if it had never been interrupted. The recipe must be the
             run's own but for what changes no number; with "accept changes" it may be another one. A damaged newest
-            checkpoint is passed over with a notice, with "strict" refused.
+            checkpoint is passed over with a notice, with "strict" refused. Where `out` is empty or not there, a new
+            run begins: the same script can be started again and again.
 
     Returns:
         the finished run: `run.best`, `run.history`, `run.summary`. Without `out` it lives in memory only.
@@ -229,7 +232,11 @@ def _resumed(
     """Prepare a run to go on; return None where there is nothing left to do."""
     if out is None:
         raise RunError(where="resume", got="no folder", want="out, the run's folder", fix='write out="runs/..."')
+    if how not in RESUME:
+        raise RunError(where="resume", got=how, want=f"one of {', '.join(map(repr, RESUME))}", fix="choose one of them")
     folder = Path(out)
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return _prepare(model, data, recipe, step, out, tried=True)
     recipe = resuming.stored_recipe(folder) if recipe is None else recipe
     training, notices = _as_before(model, data, recipe, step, folder, accept=how == "accept changes")
     training.notices += notices

@@ -45,7 +45,7 @@ def train(name: str, overrides: list[str], out: Path | None, *, force: bool, qui
             prepare(_model(recipe), data, recipe).close()  # a mistake must show before the old run is moved
         _, notice = save.claim(out, force=True)
         print(notice or "", end="\n" if notice else "")
-    with _folder(Path("runs") / Path(name).stem, out) as folder, telling("preparing"):
+    with _folder(Path("runs") / Path(name).stem, out) as folder, _ending(folder, quiet=quiet):
         run = danlu.fit(model, data, recipe, out=folder, quiet=quiet)
     if quiet:
         print(run.folder)
@@ -59,12 +59,17 @@ def train(name: str, overrides: list[str], out: Path | None, *, force: bool, qui
 def resume(folder: Path, overrides: list[str], *, accept_changes: bool, strict: bool, quiet: bool) -> None:
     """Go on with a run in its own folder."""
     recipe = from_tree(to_tree(stored_recipe(folder)), overrides)
+    if recipe.model is None or recipe.data is None:
+        missing = " and no ".join(name for name in ("model", "data") if getattr(recipe, name) is None)
+        fix = f'call danlu.fit(model, data, recipe, out="{folder}", resume=True) from Python'
+        want = "a run of a recipe that names both"
+        raise RunError(where=str(folder), got=f"a recipe that names no {missing}", want=want, fix=fix)
     data, model = _data(recipe), _model(recipe)
     before = danlu.Run(folder).summary
     how: Literal[True, "accept changes", "strict"] = True
     if accept_changes or strict:
         how = "accept changes" if accept_changes else "strict"
-    with telling("preparing"):
+    with _ending(folder, quiet=quiet):
         run = danlu.fit(model, data, recipe, out=folder, quiet=quiet, resume=how)
     if quiet:
         print(run.folder)
@@ -81,6 +86,18 @@ def replay(folder: Path, update: int, *, pdb: bool) -> None:
             print(f"\n{danlu.replay(folder, update, pdb=pdb)}")
         except BdbQuit:
             print("left the debugger")
+
+
+@contextmanager
+def _ending(folder: Path, *, quiet: bool) -> Iterator[None]:
+    """Say how to go on with a run that is interrupted."""
+    try:
+        with telling("preparing"):
+            yield
+    except (KeyboardInterrupt, SystemExit):
+        if not quiet and save.steps(folder):
+            print(f"to go on: danlu resume {shlex.quote(str(folder))}", flush=True)
+        raise
 
 
 @contextmanager

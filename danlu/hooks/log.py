@@ -99,7 +99,7 @@ class Log(Hook):
         self._bad_samples(training)
         if training.stop is not None:
             training.store.event(step, training.stop.status, training.stop.reason)
-        if error is not None:
+        if error is not None and self._store is not None:  # else the run could not be taken up again
             training.store.event(step, "failed", f"{type(error).__name__}: {error}")
         training.store.flush()
         with self._drawing(training):

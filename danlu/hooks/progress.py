@@ -236,7 +236,8 @@ def closing(training: Training, error: BaseException | None) -> list[str]:
         lines.append(f"failed in {where}: {what}")
     elif training.stop is not None:
         rate = state.samples_seen / training.seconds if training.seconds else math.nan
-        lines.append(f"{training.stop.reason}: {clock(training.seconds)}, {rate:,.0f} samples/s")
+        where = f" after update {state.updates_done:,}" if training.stop.status == "interrupted" else ""
+        lines.append(f"{training.stop.reason}{where}: {clock(training.seconds)}, {rate:,.0f} samples/s")
     lines += [bad_line(training)] if state.bad_updates and not isinstance(error, TrainingError) else []
     lines += [best_line(training)] if state.best is not None else []
     bad = [f"{len(met.rows):,} of {name}" for name, met in state.bad.items() if len(met.rows)]

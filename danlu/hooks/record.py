@@ -40,9 +40,19 @@ class Papers(Hook):
 class Record(Hook):
     """Close what another person needs to trust and repeat the run. A run without a folder is not written."""
 
+    def __init__(self) -> None:
+        self._begun = False
+
+    def on_fit_start(self, training: Training) -> None:
+        """Know that the run goes on: one that could not be taken up again keeps the record that it had."""
+        self._begun = True
+
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
         """Write summary.json and curves.png; the metric store becomes one plain file."""
         if training.folder is None:
+            return
+        if training.saved is not None and not self._begun:
+            training.store.close()
             return
         with _writing(training.folder):
             save.write_json(training.folder / "summary.json", summary(training, error))

@@ -98,7 +98,7 @@ def _owner(content: bytes) -> dict[str, Any] | None:
 def _named(owner: dict[str, Any] | None) -> str:
     if not owner or not owner.keys() >= {"pid", "host", "since"}:
         return "an unknown process"
-    return f"process {owner['pid']} on {owner['host']}, since {owner['since']},"
+    return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
 
 
 def _may_live(owner: dict[str, Any] | None) -> bool:

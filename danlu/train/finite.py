@@ -79,10 +79,12 @@ def _failure(training: Training, update: int, what: str) -> TrainingError:
     state = training.state
     state.bad_updates, state.last_bad = state.bad_updates + 1, update
     text = _record(training, update, what)
-    mend = 'mend the data, lower optim.lr, or set on_nan to "skip"'
-    fix = mend
+    fix, recipe = 'mend the data, lower optim.lr, or set on_nan to "skip"', training.recipe
     if training.folder is not None:
-        fix = f"see what it was with `danlu replay {training.folder} --update {update}`; {mend}, and resume the run"
+        look = f"`danlu replay {training.folder} --update {update}`"
+        if recipe.model is None or recipe.data is None:
+            look = f'`danlu.replay("{training.folder}", {update}, model, data=data)`'
+        fix = f"see what it was with {look}; {fix}, and resume the run, accepting the change"
     return TrainingError(where=f"update {update}", got=text, want="a finite loss and finite gradients", fix=fix)
 
 

@@ -1,7 +1,8 @@
 """Going on with a run that was stopped or killed: from which state, and with which recipe."""
 
 import json
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -14,12 +15,15 @@ from danlu.errors import RecipeError, RunError
 from danlu.optim import changes_with_horizon
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, settle, to_tree
+from danlu.save.checkpoint import Checkpoint
 from danlu.save.files import damaged
 from danlu.track import Run
 from danlu.train.state import COUNTERS, TrainState
 from danlu.train.training import Training
 
-SAFE = ("about", "log_every", "tensorboard", "checkpoints", "minutes", "rehearse", "data.workers", "data.bad_quota")
+SAFE = ("about", "checkpoints", "data.bad_quota", "data.workers", "log_every", "minutes", "rehearse", "tensorboard")
+IGNORED = ("weights",)  # a resumed run goes on from its own
+RATES = ("optim", "schedule", *("epochs", "updates"))  # what learning rates and their course depend on
 THREADS_MAX = 4096  # more would not start
 PRECISIONS = ("float32", "bf16", "fp16")
 ANOTHER_RECIPE = "resumed with another recipe"
@@ -62,10 +66,14 @@ def changes(before: Settled, now: Settled) -> list[str]:
     """Return what a recipe says otherwise than the run's own, and cannot without changing what it would have been."""
     old, new = _flat(to_tree(before)), _flat(to_tree(now))
     curve = now.schedule != "off" and changes_with_horizon(now.schedule)
-    safe = SAFE if curve else SAFE + LENGTH
+    safe = SAFE + IGNORED if curve else SAFE + IGNORED + LENGTH
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
-    unsafe = [key for key in keys if not any(key == one or key.startswith(f"{one}.") for one in safe)]
+    unsafe = [key for key in keys if not _is_of(key, safe)]
     return [f"{key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}" for key in unsafe]
+
+
+def _is_of(key: str, parts: Iterable[str]) -> bool:
+    return any(key == one or key.startswith(f"{one}.") for one in parts)
 
 
 def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
@@ -106,6 +114,9 @@ def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | No
         fix = "leave --strict out to go on from an older checkpoint"
         raise RunError(where=str(folder), got=notices[0], want="a sound newest checkpoint", fix=fix)
     check_data(training, checkpoint[1])
+    _take_rates(
+        training, checkpoint, [change.partition(":")[0] for change in changes(stored_recipe(folder), training.recipe)]
+    )
     training.saved = [checkpoint]
     _check_state(save.folder(folder, step) / "state.json", checkpoint[1])
     best = checkpoint[1].get("best")
@@ -120,6 +131,28 @@ def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | No
     training.notices += [*notices, f"goes on after update {step:,}"]
     training.record_in(folder)
     return None
+
+
+def _take_rates(training: Training, checkpoint: Checkpoint, changed: list[str]) -> None:
+    """Where a recipe with another optimizer or schedule was accepted, put theirs into the state that will be loaded.
+
+    What the optimizer remembers of every parameter stays, unless it is another optimizer. A schedule stands where it
+    would stand had it been there from the start; one that follows a metric begins anew.
+    """
+    if not any(_is_of(key, RATES) for key in changed):
+        return
+    learner, (tensors, state) = training.learner, checkpoint
+    units = {"update": state["updates_done"], "epoch": state["epoch"]}.get(learner.schedule_per, 0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # PyTorch's: no update came before
+        for _ in range(units):
+            learner.step_schedule()
+    fresh, known = learner.state()[1], state["learner"]
+    known["schedule"] = fresh["schedule"]
+    known["optimizer"]["groups"] = fresh["optimizer"]["groups"]
+    if "optim.name" in changed:
+        tensors.pop("optimizer", None)
+        known["optimizer"] = fresh["optimizer"]
 
 
 def _check_state(path: Path, state: Mapping[str, Any]) -> None:

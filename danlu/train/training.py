@@ -195,7 +195,9 @@ class Training:
         """Return why the recipe says to end here, if it does."""
         recipe, state = self.recipe, self.state
         if recipe.epochs != "off" and state.epoch >= recipe.epochs:
-            return Stop("1 epoch done" if recipe.epochs == 1 else f"all {recipe.epochs} epochs done", "finished")
+            all_of_them = "1 epoch done" if recipe.epochs == 1 else f"all {recipe.epochs} epochs done"
+            more = f"{state.epoch} epochs done, where {recipe.epochs} are asked for"
+            return Stop(more if state.epoch > recipe.epochs else all_of_them, "finished")
         if recipe.updates != "off" and state.updates_done >= recipe.updates:
             return Stop(f"all {recipe.updates} updates done", "finished")
         if recipe.minutes != "off" and self.seconds >= recipe.minutes * 60:

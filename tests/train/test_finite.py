@@ -76,7 +76,7 @@ def test_stop_names_the_update_and_its_samples_and_keeps_no_later_checkpoint(
         fit(tmp_path / "run", engine, accumulate=accumulate)
     said = str(caught.value)
     assert said.startswith(f"update {bad}: got a loss of inf, batch")
-    assert f"danlu replay {tmp_path}/run --update {bad}" in said
+    assert f'danlu.replay("{tmp_path}/run", {bad}, model, data=data)' in said
     assert "\n" not in said
     run = danlu.Run(tmp_path / "run")
     assert save.steps(tmp_path / "run")[-1] == bad - 1

@@ -260,7 +260,53 @@ def test_a_longer_cosine_is_another_recipe(tmp_path: Path):
 def test_what_cannot_be_resumed(tmp_path: Path):
     with pytest.raises(RunError, match="no folder"):
         danlu.fit(network(), points(), recipe(), quiet=True, resume=True)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match="holds no run"):
-        danlu.fit(network(), points(), recipe(), out=tmp_path / "nothing", quiet=True, resume=True)
+        danlu.fit(network(), points(), recipe(), out=tmp_path / "other", quiet=True, resume=True)
     with pytest.raises(RunError, match="got 60 training samples; want the 70"):
         danlu.fit(network(), points(60), recipe(), out=killed(tmp_path), quiet=True, resume=True)
+
+
+@pytest.mark.parametrize("engine", ["torch", "zero"])
+@pytest.mark.parametrize("per", ["off", "update", "epoch"])
+@pytest.mark.parametrize(("lr", "name"), [(0.01, "sgd"), (0.001, "adam")])
+def test_an_accepted_learning_rate_is_the_one_that_counts(lr: float, name: str, per: str, engine: str, tmp_path: Path):
+    def fit(lr: float, name: str, run: str, **more: Any) -> None:
+        schedule = "off" if per == "off" else danlu.Schedule("cosine", per=per)
+        given = recipe(optim=danlu.Optim(name, lr=lr), schedule=schedule, log_every=1, tensorboard=False)
+        danlu.fit(network(engine), points(), given, out=tmp_path / run, quiet=True, **more)
+
+    with pytest.raises(Killed):
+        fit(0.1, "sgd", "run", hooks=[Kill(9)])
+    fit(lr, name, "run", resume="accept changes")
+    fit(1.0, "sgd", "whole")
+    now, course = (
+        dict(danlu.Run(tmp_path / run).metrics("lr").select("step", "value").iter_rows()) for run in ("run", "whole")
+    )
+    assert [now[step] for step in (12, 19)] == pytest.approx([lr * course[step] for step in (12, 19)])
+
+
+def test_a_schedule_may_be_added_on_the_way(tmp_path: Path):
+    with pytest.raises(Killed):
+        danlu.fit(network(), points(), recipe(), out=tmp_path / "run", quiet=True, hooks=[Kill(9)])
+    other = recipe(schedule=danlu.Schedule("cosine", per="update"))
+    run = danlu.fit(network(), points(), other, out=tmp_path / "run", quiet=True, resume="accept changes")
+    assert run.metrics("lr")["value"][-1] < 0.01
+
+
+def test_a_run_that_could_not_be_taken_up_keeps_its_record(tmp_path: Path):
+    run = danlu.fit(network(), points(), recipe(), out=tmp_path / "run", quiet=True)
+    before = run.summary
+    with pytest.raises(danlu.DanluError):
+        danlu.fit(nn.Linear(6, 4), points(), recipe(epochs=5), out=tmp_path / "run", quiet=True, resume=True)
+    assert danlu.Run(tmp_path / "run").summary == before
+    assert all(kind != "failed" for _, kind, _ in danlu.Run(tmp_path / "run").events)
+
+
+def test_the_same_script_begins_and_goes_on(tmp_path: Path):
+    for _ in range(2):
+        run = danlu.fit(network(), points(), recipe(), out=tmp_path / "run", quiet=True, resume=True)
+        assert run.summary["status"] == "finished"
+    with pytest.raises(RunError, match="resume: got stict; want one of"):
+        danlu.fit(network(), points(), recipe(), out=tmp_path / "run", quiet=True, resume="stict")  # type: ignore[arg-type]
