@@ -5,19 +5,40 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+import torch
 
-from danlu import keyed, save
+from danlu import keyed, save, zero
 from danlu.errors import DanluError
 from danlu.train import Training
 from danlu.train.step import without_kernel
 
 State = tuple[dict[str, dict[str, Any]], dict[str, Any]]
-Plain = dict[tuple[str, str], Any]  # attributes by their object's name and their own
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
+COLLECTIONS = (list, dict, set)
+KINDS = (*PLAIN, *COLLECTIONS, torch.Tensor, zero.Tensor, np.ndarray)
+KEPT = ("state", "param_groups")  # of an optimizer, in its state dict
+SEEDED = "; draw from danlu.data.rng(), random, numpy.random or torch, which are seeded for every sample"
 NAMED = 3  # so many of the things that differ are named
+
+
+class Seen(NamedTuple):
+    """An attribute as it was: its value, and a number that a change within it moves."""
+
+    value: Any
+    edits: int
+
+    def moved(self, before: "Seen | None") -> bool:
+        """Say whether it is another one than before, or the same one and changed."""
+        if before is None or self.edits != before.edits:
+            return True
+        both_plain = isinstance(self.value, PLAIN) and isinstance(before.value, PLAIN)
+        return bool(self.value != before.value) if both_plain else self.value is not before.value
+
+
+Attributes = dict[tuple[str, str], Seen]  # by their object's name and their own
 
 
 def rehearse(training: Training, out: Path | None = None) -> list[str]:
@@ -43,21 +64,20 @@ def rehearse(training: Training, out: Path | None = None) -> list[str]:
     """
     learner = training.learner
     with learner.session():
-        state, plain = _copy(learner.state()), _attributes(training)
+        state, attributes = _copy(learner.state()), _attributes(training)
         try:
-            return _findings(training, plain, out)
+            return _findings(training, attributes, out)
         except DanluError:
             raise
         except Exception:  # it will come up again in the run itself, which says where
             return []
         finally:
-            for (name, attribute), value in plain.items():
-                setattr(learner.objects()[name], attribute, value)
+            _put_back(training, attributes)
             learner.load(*state)
             learner.bad_updates()  # read, so that none of the rehearsal's is taken for one of the run's
 
 
-def _findings(training: Training, plain: Plain, out: Path | None) -> list[str]:
+def _findings(training: Training, attributes: Attributes, out: Path | None) -> list[str]:
     learner = training.learner
     first, second = _fetched(training, 0), _fetched(training, 1)
     moved = _generators()
@@ -74,7 +94,7 @@ def _findings(training: Training, plain: Plain, out: Path | None) -> list[str]:
     findings += _data_findings(training, first, second)
     _update(training, 1, second)
     names = _differ(whole, learner.state())
-    return findings + ([_explained(names, training, plain)] if names else [])
+    return findings + ([_explained(names, training, attributes)] if names else [])
 
 
 def _update(training: Training, number: int, batches: list[Any]) -> None:
@@ -118,26 +138,48 @@ def _data_findings(training: Training, first: list[Any], second: list[Any]) -> l
     if not (
         _same_batches(training, second, _fetched(training, 1)) and _same_batches(training, first, _fetched(training, 0))
     ):
-        return ["the data: a batch fetched twice differs, so a resumed run would not see the same samples"]
+        return [f"the data: the same samples, fetched twice, differ in their values{SEEDED}"]
     if not _same_batches(training, first[:1], [next(training.train.iterate(0, 0))]):
-        return ["the data: a batch differs when worker processes fetch it, so it depends on which of them does"]
+        return [f"the data: the same samples, fetched by worker processes, differ in their values{SEEDED}"]
     return []
 
 
-def _explained(names: list[str], training: Training, plain: Plain) -> str:
+def _explained(names: list[str], training: Training, before: Attributes) -> str:
     """Say what differs after a resume, and what may be the reason."""
-    now = _attributes(training)
-    moved = [".".join(filter(None, key)) for key, value in now.items() if key not in plain or plain[key] != value]
+    moved = [".".join(filter(None, key)) for key, seen in _attributes(training).items() if seen.moved(before.get(key))]
     text = f"an update after a resume differs from the same update without one, in {_listed(names)}"
+    if len(moved) > 1:
+        return f"{text}; {_listed(moved)} change in training and are in no state dict: make them buffers"
     if moved:
-        return f"{text}; {_listed(moved)} changes in training and is in no state dict: make it a buffer"
+        return f"{text}; {moved[0]} changes in training and is in no state dict: make it a buffer"
     return f"{text}; model, step or optimizer remember something that is in no state dict"
 
 
-def _attributes(training: Training) -> Plain:
-    """Return plain attributes by the name of their module and their own."""
-    objects = training.learner.objects().items()
-    return {(name, key): v for name, one in objects for key, v in vars(one).items() if isinstance(v, PLAIN)}
+def _attributes(training: Training) -> Attributes:
+    """Return plain values, tensors and collections that are attributes of what learns; no parameter or buffer is."""
+    found: Attributes = {}
+    for name, one in training.learner.objects().items():
+        held = vars(one)
+        saved = {*held.get("_parameters", ()), *held.get("_buffers", ()), *(KEPT if name == "optimizer" else ())}
+        found |= {(name, k): Seen(v, _edits(v)) for k, v in held.items() if isinstance(v, KINDS) and k not in saved}
+    return found
+
+
+def _edits(value: Any) -> int:
+    """Return a number that a change in place moves: a collection's length, or how often a tensor was written to."""
+    if isinstance(value, COLLECTIONS):
+        return len(value)
+    if isinstance(value, zero.Tensor):
+        return value._version[0]
+    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else 0
+
+
+def _put_back(training: Training, attributes: Attributes) -> None:
+    """Set attributes that have another value now; what was changed in place stays as it is."""
+    objects = training.learner.objects()
+    for (name, attribute), seen in attributes.items():
+        if vars(objects[name]).get(attribute) is not seen.value:
+            setattr(objects[name], attribute, seen.value)
 
 
 def _listed(names: list[str]) -> str:

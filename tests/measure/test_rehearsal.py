@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 import danlu
-from danlu import save
+from danlu import save, zero
 from danlu.data import Arrays, Data, Samples
 from danlu.errors import ModelError
 from danlu.measure import rehearse
@@ -56,6 +56,43 @@ class Remembering(Last):
     def forward(self, inputs: Tensor) -> Tensor:
         self.seen.append(0.1)
         return self.layer(inputs) * (1 + sum(self.seen))
+
+
+class Recalling(Last):
+    def __init__(self) -> None:
+        super().__init__()
+        self.h: Tensor | None = None
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        out = self.layer(inputs) if self.h is None else self.layer(inputs) + self.h
+        self.h = out.detach().mean(0)
+        return out
+
+
+class Adding(Last):
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = torch.zeros(4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.total += 1
+        return self.layer(inputs) * self.total
+
+
+class Inner(Last):
+    """Hides its state where nobody looks."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.box = Box()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.box.calls += 1
+        return self.layer(inputs) * (1 + 0.1 * self.box.calls)
+
+
+class Box:
+    calls = 0
 
 
 class Drawing(Last):
@@ -132,16 +169,39 @@ def test_a_run_has_the_same_bits_without_it(tmp_path: Path):
 
 
 @pytest.mark.parametrize(
-    ("model", "words"), [(Counting, "calls changes in training"), (Remembering, "remember something")]
+    ("model", "words"),
+    [
+        (Counting, "calls changes in training and is in no state dict: make it a buffer"),
+        (Remembering, "seen changes in training"),
+        (Recalling, "h changes in training"),
+        (Adding, "total changes in training"),
+        (Inner, "remember something"),
+    ],
 )
 def test_hidden_state_is_named(model: type[nn.Module], words: str):
     network = model()
     training = bound(network)
-    before = getattr(network, "calls", None)
+    before = [getattr(network, name, None) for name in ("calls", "h", "total")]
     (finding,) = rehearse(training)
     assert words in finding
     assert "model/layer.weight" in finding
-    assert getattr(network, "calls", None) == before
+    after = [getattr(network, name, None) for name in ("calls", "h", "total")]
+    assert all(one is two for one, two in zip(before, after, strict=True))
+
+
+def test_hidden_state_of_a_model_of_zero_is_named():
+    class Hidden(zero.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layer = zero.nn.Linear(6, 4)
+            self.total = zero.zeros(4)
+
+        def forward(self, inputs: Any) -> Any:
+            self.total += 1
+            return self.layer(inputs) * self.total
+
+    (finding,) = rehearse(bound(Hidden()))
+    assert "; total changes in training" in finding
 
 
 def test_a_model_that_draws_from_other_generators_has_them_seeded_for_every_update(tmp_path: Path):
@@ -159,6 +219,7 @@ def test_data_that_cannot_be_fetched_again_is_found(dataset: type[Entropy], work
     finally:
         training.close()
     assert words in finding
+    assert "danlu.data.rng()" in finding
 
 
 def test_an_operation_without_a_deterministic_kernel_is_named(tmp_path: Path):
