@@ -19,7 +19,6 @@ State = tuple[dict[str, dict[str, Any]], dict[str, Any]]
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 COLLECTIONS = (list, dict, set)
 KINDS = (*PLAIN, *COLLECTIONS, torch.Tensor, zero.Tensor, np.ndarray)
-KEPT = ("state", "param_groups")  # of an optimizer, in its state dict
 SEEDED = "; draw from danlu.data.rng(), random, numpy.random or torch, which are seeded for every sample"
 NAMED = 3  # so many of the things that differ are named
 
@@ -160,8 +159,11 @@ def _attributes(training: Training) -> Attributes:
     found: Attributes = {}
     for name, one in training.learner.objects().items():
         held = vars(one)
-        saved = {*held.get("_parameters", ()), *held.get("_buffers", ()), *(KEPT if name == "optimizer" else ())}
-        found |= {(name, k): Seen(v, _edits(v)) for k, v in held.items() if isinstance(v, KINDS) and k not in saved}
+        saved = {*held.get("_parameters", ()), *held.get("_buffers", ())}
+        kinds = PLAIN if name == "optimizer" else KINDS  # an optimizer's tensors are in its state dict
+        found |= {
+            (name, key): Seen(v, _edits(v)) for key, v in held.items() if isinstance(v, kinds) and key not in saved
+        }
     return found
 
 
