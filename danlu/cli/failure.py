@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 
 from danlu.cli.text import say
-from danlu.errors import DanluError
+from danlu.errors import DanluError, DataError
 
 FAILED = 1
 _DANLU = str(Path(__file__).parents[1]) + os.sep
@@ -18,7 +18,7 @@ def explain(error: DanluError) -> int:
     """Print an error as one line; return the exit code.
 
     Where its cause came up in a person's own file, the line says in which; where their own line raised it, and not
-    something that it called, the traceback stands above.
+    something that it called, the traceback stands above, unless it is the data that are at fault.
     """
     cause = error.__cause__
     frames = [] if cause is None else traceback.extract_tb(cause.__traceback__)
@@ -26,7 +26,7 @@ def explain(error: DanluError) -> int:
     if cause is None or not own:
         say(str(error))
         return error.exit_code
-    if own[-1] is not frames[-1]:
+    if own[-1] is not frames[-1] or isinstance(error, DataError):
         say(f"{error} Raised in {own[-1].name}, {own[-1].filename} line {own[-1].lineno}.")
         return error.exit_code
     traceback.print_exception(cause.with_traceback(_from(cause.__traceback__, _is_own)))

@@ -112,7 +112,8 @@ class BadSamples:
             where=f"{self.name} sample {culprit.row}{path}, {place}",
             got=culprit.error,
             want="a sample that can be fetched and fits the others",
-            fix='mend or remove it, or go on without it: bad_samples = "skip" or "replace" in the recipe\'s [data]',
+            fix='mend or remove it, or go on without it: bad_samples = "skip" or "replace" in the recipe\'s [data], '
+            'or danlu.data.Samples(dataset, bad="skip")',
         ) from cause
 
     def fresh(self) -> list[Culprit]:

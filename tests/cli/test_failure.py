@@ -50,6 +50,36 @@ def test_an_error_in_mid_training_says_in_which_update(here: Path, tmp_path: Pat
     assert "failed, NameError" in capsys.readouterr().out
 
 
+READER = """
+from torch.utils.data import Dataset
+import torch
+class Files(Dataset):
+    def __len__(self):
+        return 40
+    def __getitem__(self, index):
+        if index == 39:
+            raise {error}
+        return torch.ones(4), index % 3
+"""
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize(
+    ("error", "code"), [("OSError(5, 'disk')", 2), ("KeyError('x')", 2), ("OSError(24, 'open')", 1)]
+)
+def test_a_sample_that_cannot_be_fetched_is_one_line(
+    error: str, code: int, workers: int, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (here / "reader.py").write_text(READER.format(error=error))
+    sets = ["--set", "data=reader.py:Files", "--set", "data.valid=0", "--set", f"data.workers={workers}"]
+    assert run([*TRAIN, "--out", str(tmp_path / "out"), *sets, "--set", "rehearse=false"]) == code
+    err = capsys.readouterr().err
+    assert (err.count("\n") == 1) == (code == 2)
+    if code == 2:
+        assert "train sample 39, batch" in err
+        assert 'danlu.data.Samples(dataset, bad="skip")' in err
+
+
 def test_an_error_of_many_lines_becomes_one(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     def call(arguments: list[str]) -> int:
         raise ModelError(where="model", got="this\n  and that", want="peace", fix="rest")
