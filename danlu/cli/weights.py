@@ -5,14 +5,20 @@ from pathlib import Path
 
 from danlu import __version__, save
 from danlu.cli.text import bytes_of, counted, table
+from danlu.errors import RunError
 from danlu.recipe_text import read
 from danlu.save import NamedWeights
 from danlu.track import MetricStore, Run
+
+SUFFIX = ".safetensors"
 
 
 def export(folder: Path, out: Path, at: str, *, average: bool | None, force: bool) -> None:
     """Write a run's weights, under the model's own names, tied ones under each."""
     Run(folder)  # refuses a folder that holds no run
+    if out.suffix != SUFFIX:
+        want, fix = "a file that ends in .safetensors", f"call it {out.stem or 'weights'}{SUFFIX}"
+        raise RunError(where="--out", got=str(out), want=want, fix=fix)
     weights = save.read_weights(folder, at=at, average=average)
     arrays = weights.every()
     save.write_weights(out, arrays, _about(folder, weights), force=force)

@@ -1,6 +1,7 @@
 """Loading weights into a model of either framework: by name, by copying, and all or nothing where they do not fit."""
 
 import math
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -53,12 +54,23 @@ def load_weights(
 
     Raises:
         RunError: there is nothing to read, it is damaged, or only unpickling could read it.
-        ModelError: it does not fit the model. RecipeError: `rename` matches nothing.
+        ModelError: it does not fit the model. RecipeError: `rename` matches nothing, or an argument is wrong.
     """
+    _check_arguments(source, allow_pickle)
     if not 0 <= least <= 1:
         raise RecipeError(where="least", got=least, want="a share from 0 to 1", fix="use 0.5 for half the parameters")
     weights = _read(Path(source), at, allow_pickle)
     return _fit(model, weights, rename or {}, partial=partial, least=least)
+
+
+def _check_arguments(source: object, allow_pickle: object) -> None:
+    if not isinstance(source, str | os.PathLike):
+        named = isinstance(source, Mapping)
+        fix = "call model.load_state_dict(state_dict)" if named else "give the path of a run or of a safetensors file"
+        raise RecipeError(where="source", got=f"an object of type {type(source).__name__}", want="a path", fix=fix)
+    if allow_pickle not in ("weights-only", "off"):
+        fix = 'use allow_pickle="weights-only" for a file by torch.save, or leave it out'
+        raise RecipeError(where="allow_pickle", got=allow_pickle, want='"weights-only" or "off"', fix=fix)
 
 
 def load_part(model: Any, part: Weights | Off) -> Loaded | None:

@@ -211,6 +211,13 @@ def test_tied_weights(tmp_path):
     assert danlu.load_weights(Tied(), path, rename={"out.weight": ""}).complete
 
 
+def test_wrong_arguments_are_said(tmp_path):
+    with pytest.raises(danlu.RecipeError, match=r"source: got .*OrderedDict; .*call model.load_state_dict"):
+        danlu.load_weights(net(0), net(1).state_dict())
+    with pytest.raises(danlu.RecipeError, match='allow_pickle: got True; want "weights-only" or "off"'):
+        danlu.load_weights(net(0), tmp_path, allow_pickle=True)
+
+
 def test_a_lazy_model_is_told_to_be_run_first(source):
     with pytest.raises(danlu.ModelError, match="run one batch"):
         danlu.load_weights(nn.LazyLinear(3), source[0])
@@ -278,13 +285,16 @@ def test_an_export_is_loaded_without_danlu(first, tmp_path):
 
 
 def test_an_export_replaces_nothing_and_is_whole_or_not_at_all(first, tmp_path, capsys):
-    (tmp_path / "mine").write_text("precious")
-    for out, said in [("mine", "there already"), (".", "there already"), ("no/folder/w", "no such file")]:
+    mine = tmp_path / "mine.safetensors"
+    mine.write_text("precious")
+    wrong = [("mine", "there already"), ("no/folder/w", "no such file")]
+    wrong = [(f"{name}.safetensors", said) for name, said in wrong] + [("x.pt", "Fix: call it x.safetensors.")]
+    for out, said in [*wrong, (".", "want a file that ends in .safetensors")]:
         assert run(["export", str(first), "--out", str(tmp_path / out)]) == 2
         assert said in capsys.readouterr().err
     assert run(["export", str(first), "--out", str(tmp_path), "--force"]) == 2
-    assert (tmp_path / "mine").read_text() == "precious"
-    assert os.listdir(tmp_path) == ["mine"]
+    assert mine.read_text() == "precious"
+    assert os.listdir(tmp_path) == [mine.name]
 
 
 def test_tied_weights_are_exported_under_every_name(tmp_path):
