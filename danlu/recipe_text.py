@@ -233,7 +233,7 @@ def _explain(message: str, tree: Tree, root: Any = Recipe, where: str = "") -> R
     want, full = _describe(_type_at(path, root)), _joined(where, path)
     if missing:
         return RecipeError(where=full, got="nothing", want=want, fix=f"set {full} in the recipe")
-    fix = f"set {full} in the recipe, or pass --set {full}=VALUE"
+    fix = "set it in the recipe" if "[" in full else f"set {full} in the recipe, or pass --set {full}=VALUE"
     return RecipeError(where=full or "recipe", got=_value_at(tree, path), want=want, fix=fix)
 
 

@@ -259,7 +259,8 @@ def test_what_is_no_override_is_said(text):
     ],
 )
 def test_a_wrong_value_is_one_line(text, where, got, want):
-    assert message(lambda: from_tree({}, [text])) == f"{where}: got {got}; want {want}. Fix: {SET.format(where)}"
+    fix = "set it in the recipe." if "[" in where else SET.format(where)  # --set reaches into no list
+    assert message(lambda: from_tree({}, [text])) == f"{where}: got {got}; want {want}. Fix: {fix}"
 
 
 @pytest.mark.parametrize(

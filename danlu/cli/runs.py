@@ -155,6 +155,9 @@ def verify(folder: Path) -> None:
 
 def compare(folders: Sequence[Path]) -> None:
     """Print a column for each run: how it ended, its best and final figures, and what its recipe says otherwise."""
+    if len(folders) < 2:
+        want, fix = "two runs or more", f"name another one, or use danlu runs show {folders[0]}"
+        raise RunError(where="runs compare", got="one run", want=want, fix=fix)
     runs = [Run(folder) for folder in folders]
     frame = compare_runs(runs)
     summaries = [run.summary for run in runs]
@@ -162,8 +165,7 @@ def compare(folders: Sequence[Path]) -> None:
     blank = ("",) * (len(runs) + 1)
     rows = [("status", *frame["status"]), *_counts(summaries), *_bests(summaries), blank]
     rows += [(name, *cells) for name, cells in _finals(summaries).items()]
-    if len(runs) > 1:
-        rows += [blank, ("recipe", *([] if keys else ["the same"] * len(runs)))]
+    rows += [blank, ("recipe", *([] if keys else ["the same"] * len(runs)))]
     rows += [(f"  {key}", *map(_short, frame[key])) for key in keys]
     print(table(rows, head=("", *frame["name"]), right=range(1, len(runs) + 1)))
 

@@ -11,7 +11,7 @@ from danlu.data.batching import batches
 from danlu.data.dataset import Loader, Samples
 from danlu.data.given import arrays, as_data, idx
 from danlu.data.idx_file import read_idx
-from danlu.data.named import fetch, info, load, names
+from danlu.data.named import fetch, info, load, names, options_of
 from danlu.data.normalise import normalised, normalised_sets, statistics
 from danlu.data.sampling import Sampler
 from danlu.data.sets import Data, class_total
@@ -39,6 +39,7 @@ __all__ = [
     "names",
     "normalised",
     "normalised_sets",
+    "options_of",
     "read_idx",
     "rng",
     "statistics",

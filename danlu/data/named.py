@@ -54,14 +54,18 @@ def load(name: str, *, valid: Share = "default", stratify: Stratify = "default",
     Raises:
         DataError: an unknown name or option; files that cannot be found or are damaged.
     """
-    builder = _BUILDERS[_known(name)]
-    takes = [option for option in inspect.signature(builder).parameters if option != "ask"]
+    takes = options_of(name)
     for option in options:
         if option not in takes:
             if not takes:
                 raise DataError(where=f"data {name}", got=option, want="no options", fix="leave it out")
             raise unknown_name(DataError, f"data {name}", option, takes, "option")
-    return builder(Ask(valid, stratify, seed), **options)
+    return _BUILDERS[name](Ask(valid, stratify, seed), **options)
+
+
+def options_of(name: str) -> list[str]:
+    """Return what a data set itself takes; raise a DataError where the name is unknown."""
+    return [option for option in inspect.signature(_BUILDERS[_known(name)]).parameters if option != "ask"]
 
 
 def fetch(name: str) -> Path:

@@ -135,8 +135,8 @@ class Arrays(Source):
         rule = self.columns.rules[0]
         if self.keys is not None or rule.mean is not None or rule.std is not None:
             got = f"{len(self.columns.names) - self.has_target} input columns"
-            got = got if self.keys is not None else "inputs that Arrays(mean=..., std=...) normalises"
-            want, fix = "a single input column, normalised once", "leave out one of the two"
+            got = got if self.keys is not None else "a data set that is normalised already, by a mean or std of its own"
+            want, fix = "a single input column that is not normalised yet", "leave data.normalise out"
             raise DataError(where="data.normalise", got=got, want=want, fix=fix)
         other = copy.copy(self)
         other.normalise, other.columns = by, self.columns.normalised(by)

@@ -1,6 +1,8 @@
 """The only place that turns a recipe's names into objects."""
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import inspect
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -75,9 +77,19 @@ def build_data(part: DataPart | None, seed: int) -> Data:
     given: dict[str, Any] = {"valid": part.valid, "stratify": part.stratify, "seed": seed}
     if is_reference(part.name):
         function = load_reference(part.name, "data.name")
+        _check_keys(part, inspect.signature(function).parameters)
         check_options("data", function, part.options, own=())
         return data_room.as_data(function(**part.options), **given)
+    _check_keys(part, data_room.options_of(part.name))
     return data_room.load(part.name, **given, **part.options)
+
+
+def _check_keys(part: DataPart, known: Collection[str]) -> None:
+    """Refuse a key of [data] that is neither its own nor an option of the data set."""
+    for key in part.options:
+        if key not in known:
+            own = [field.name for field in dataclasses.fields(part) if field.name != "options"]
+            raise unknown_name(RecipeError, f"data.{key}", key, [*own, *known], "option of [data]")
 
 
 def load_objects(recipe: Settled, given: Mapping[str, Any]) -> dict[str, Any]:

@@ -72,11 +72,14 @@ def prepare(
 
 
 def _check_limits(recipe: Settled) -> None:
-    """Refuse a run without an end, and one that could not put its best weights back after a kill."""
+    """Refuse a run without an end, half an update, and best weights that would be gone after a kill."""
     if recipe.epochs == recipe.updates == recipe.minutes == "off":
         want = "a limit on epochs, updates or minutes"
         raise RecipeError(where="epochs", got="no limit at all", want=want, fix="set one of them")
     stop, saves = recipe.early_stop, recipe.checkpoints
+    if saves != "off" and saves.per != "minute" and saves.every % 1 > 0:
+        want, fix = f"a whole number of {saves.per}s", 'use a whole number, or checkpoints.per = "minute"'
+        raise RecipeError(where="checkpoints.every", got=saves.every, want=want, fix=fix)
     if stop != "off" and stop.restore_best and saves != "off" and not saves.best:
         fix = "leave it true, or set early_stop.restore_best = false"
         raise RecipeError(where="checkpoints.best", got="false", want="true, for early_stop.restore_best", fix=fix)

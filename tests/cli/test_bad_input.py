@@ -64,6 +64,7 @@ WORDS = [
     ("runs list nowhere", "nowhere: got no folder"),
     ("runs list net.py", "net.py: got no folder"),
     ("runs compare runs/iris nowhere", "nowhere: got a folder that holds no run"),
+    ("runs compare runs/iris", "runs compare: got one run; want two runs or more"),
     ("runs compare", "Missing argument 'RUN'"),
 ]
 
@@ -96,7 +97,22 @@ RECIPES = [
     ("model.build=net.py:Net", "model.inputs: got 'inputs'; want a known Net option"),
     ("model=net.py:Misfit", "Raised in forward, "),
     ("data.name=irsi", "did you mean iris?"),
-    ("data.tset=0.2", "want a known option. Fix: "),
+    ("data.tset=0.2", "data.tset: got 'tset'; want a known option of [data]. Fix: did you mean test"),
+    (
+        "data.bad_sample=skip",
+        "data.bad_sample: got 'bad_sample'; want a known option of [data]. Fix: did you mean bad_s",
+    ),
+    ("data.normalize=true", "Fix: did you mean normalise?"),
+    (
+        "data={name = 'net.py:empty', worker = 1}",
+        "data.worker: got 'worker'; want a known option of [data]. Fix: did you",
+    ),
+    (
+        "data.normalise=true",
+        "got a data set that is normalised already, by a mean or std of its own; want a single input",
+    ),
+    ("augment=[{name = 'noise', std = 'x'}]", "augment[0].std: got x; want a number >= 0. Fix: set it in the recipe."),
+    ("checkpoints={every = 0.5, per = 'update'}", "checkpoints.every: got 0.5; want a whole number of updates"),
     ("data=net.py:flowrs", "did you mean flowers?"),
     ("data=net.py:forty_two", "data: got a int; want (inputs, target), a Dataset, a DataLoader"),
     ("data=net.py:with_nan", "inputs: got NaN or infinity in 1 of 48 rows, the first is row 3"),
@@ -171,7 +187,7 @@ def test_damaged_files_are_named(here: Path, tmp_path: Path, capsys: pytest.Capt
     (run_folder / "metrics.sqlite").write_text("no database")
     assert "metrics.sqlite: got file is not a database" in told(["runs", "show", str(run_folder)], capsys)
     (run_folder / "summary.json").write_text("{")
-    assert "summary.json: got " in told(["runs", "compare", str(run_folder)], capsys)
+    assert "summary.json: got " in told(["runs", "compare", str(run_folder), "runs/iris"], capsys)
     (run_folder / "recipe.toml").write_text("x = [")
     assert "recipe.toml: got " in told(["eval", str(run_folder)], capsys)
 
