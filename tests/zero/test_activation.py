@@ -144,3 +144,34 @@ def test_misuse_raises_the_same_type(call, error):
         call(torch.nn, torch)
     with pytest.raises(error):
         call(nn, zero)
+
+
+MASKED = {
+    "relu": lambda t, x: t.relu(x),
+    "sqrt of relu": lambda t, x: t.relu(x).sqrt(),
+    "relu6": lambda t, x: t.nn.functional.relu6(x),
+    "hardtanh": lambda t, x: t.nn.functional.hardtanh(x),
+    "hardsigmoid": lambda t, x: t.nn.functional.hardsigmoid(x),
+    "hardswish": lambda t, x: t.nn.functional.hardswish(x),
+    "leaky_relu": lambda t, x: t.nn.functional.leaky_relu(x),
+    "elu": lambda t, x: t.nn.functional.elu(x),
+    "selu": lambda t, x: t.nn.functional.selu(x),
+    "prelu": lambda t, x: t.nn.functional.prelu(x, t.tensor([0.25])),
+    "clamp": lambda t, x: x.clamp(-1, 6),
+    "clamp to tensors": lambda t, x: t.clamp(x, x.detach() * 0, x.detach() * 0 + 2),
+    "maximum": lambda t, x: t.maximum(x, t.tensor(1.0)),
+    "minimum": lambda t, x: t.minimum(t.tensor(1.0), x),
+    "where": lambda t, x: t.where(x > 0, x, t.tensor(0.0)),
+    "masked_fill": lambda t, x: x.masked_fill(x > 0, 0.0),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_what_is_cut_off_gets_zero_of_an_infinite_gradient_and_nan_gets_what_it_gets_in_pytorch(name):
+    gradients = []
+    for t in (torch, zero):
+        x = t.tensor([-9.0, -1, 0, 1, 6, 9, float("nan"), 2, -3, 3], requires_grad=True)
+        infinite = float("inf")
+        MASKED[name](t, x).backward(t.tensor([infinite] * 3 + [1, infinite, infinite, 2] + [infinite] * 3))
+        gradients.append(x.grad.numpy())
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=1e-5)

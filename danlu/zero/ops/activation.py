@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from danlu.zero import dtypes
-from danlu.zero.ops.sizes import Result, Value, dimension, require, unary
+from danlu.zero.ops.sizes import Result, Value, dimension, only, require, unary
 from danlu.zero.ops.unary import _erf
 from danlu.zero.tape import op
 
@@ -27,16 +27,16 @@ def _mish_slope(g: Value, x: Value) -> Value:
 
 # fmt: off
 relu6 = unary("relu6", "y = min(max(x, 0), 6); dy/dx = 1 between.",
-              lambda x: np.clip(x, 0, 6), lambda g, y: g * ((y > 0) & (y < 6)), integers=True)
+              lambda x: np.clip(x, 0, 6), lambda g, y: only(g, ~((y <= 0) | (y >= 6))), integers=True)
 softsign = unary("softsign", "y = x / (1 + |x|); dy/dx = 1 / (1 + |x|)².",
                  lambda x: x / (1 + np.abs(x)), lambda g, x: g / (1 + np.abs(x)) ** 2)
 logsigmoid = unary("logsigmoid", "y = log(1 / (1 + e^-x)); dy/dx = sigmoid(-x).",
                    lambda x: -_softplus(-x), lambda g, x: g * _sigmoid(-x))
 hardsigmoid = unary("hardsigmoid", "y = x / 6 + 1/2 clipped to [0, 1]; dy/dx = 1/6 between.",
-                    lambda x: np.clip(x + 3, 0, 6) / 6, lambda g, x: g * ((x > -3) & (x < 3)) / 6)
+                    lambda x: np.clip(x + 3, 0, 6) / 6, lambda g, x: only(g / 6, (x > -3) & (x < 3)))
 hardswish = unary("hardswish", "y = x hardsigmoid(x); dy/dx = x / 3 + 1/2 between -3 and 3, 0 below, 1 above.",
                   lambda x: x * (np.clip(x + 3, 0, 6) / 6),
-                  lambda g, x: g * np.where(x <= -3, 0, np.where(x < 3, x / 3 + 0.5, 1)))
+                  lambda g, x: only(np.where(x < 3, g * (x / 3 + 0.5), g), ~(x <= -3)))
 silu = unary("silu", "y = x s with s = sigmoid(x); dy/dx = s (1 + x (1 - s)).",
              lambda x: x * _sigmoid(x), lambda g, x: g * (_sigmoid(x) * (1 + x * (1 - _sigmoid(x)))))
 mish = unary("mish", "y = x t with t = tanh(softplus x); dy/dx = t + x (1 - t²) sigmoid(x).",
@@ -48,7 +48,7 @@ mish = unary("mish", "y = x t with t = tanh(softplus x); dy/dx = t + x (1 - t²)
 def hardtanh(x: Value, /, min_val: float = -1.0, max_val: float = 1.0) -> Result:
     """y = x clipped to [min_val, max_val]; dy/dx = 1 between."""
     require(min_val <= max_val, "hardtanh: min_val cannot be greater", ValueError, min_val=min_val, max_val=max_val)
-    return np.clip(x, min_val, max_val), (lambda g: g * ((x > min_val) & (x < max_val)),)
+    return np.clip(x, min_val, max_val), (lambda g: only(g, ~((x <= min_val) | (x >= max_val))),)
 
 
 @op
@@ -68,7 +68,7 @@ def prelu(x: Value, weight: Value, /) -> Result:
     shape = weight.shape
     return np.where(x > 0, x, x * weight.reshape(sizes)), (
         lambda g: np.where(x > 0, g, g * weight.reshape(sizes)),
-        lambda g: np.add.reduce(g * np.minimum(x, 0), others).reshape(shape),
+        lambda g: np.add.reduce(only(g * x, ~(x > 0)), others).reshape(shape),
     )
 
 
@@ -86,7 +86,7 @@ def selu(x: Value, /) -> Result:
 
 def _elu(x: Value, alpha: float, scale: float) -> Result:
     y = scale * np.where(x > 0, x, alpha * np.expm1(np.minimum(x, 0)))
-    return y, (lambda g: g * np.where(x > 0, scale, alpha * scale * np.exp(np.minimum(x, 0))),)
+    return y, (lambda g: g * np.where(x <= 0, alpha * scale * np.exp(np.minimum(x, 0)), scale),)
 
 
 @op

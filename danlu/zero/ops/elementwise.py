@@ -7,7 +7,7 @@ import numpy as np
 
 from danlu.zero.dtypes import as_array, as_floating, promote
 from danlu.zero.ops.index import nonzero
-from danlu.zero.ops.sizes import Result, Value, mismatch, named, require, together
+from danlu.zero.ops.sizes import Result, Value, mismatch, named, only, require, together
 from danlu.zero.tape import op
 from danlu.zero.tensor import Tensor
 
@@ -90,20 +90,20 @@ def floor_divide(a: Value, b: Value, /) -> Result:
     return _rounded_quotient(*promote(a, b), "floor"), None
 
 
-def _extreme(name: str, text: str, extreme: Any, wins: Any) -> Any:
+def _extreme(name: str, text: str, extreme: Any, loses: Any) -> Any:
     def forward(a: Value, b: Value, /) -> Result:
         a, b = promote(a, b)
-        return together(extreme, a, b), (lambda g: g * _share(a, b, wins), lambda g: g * _share(b, a, wins))
+        return together(extreme, a, b), (lambda g: _share(g, a, b, loses), lambda g: _share(g, b, a, loses))
 
     return named(forward, name, f"y = the {text} of both; it gets the gradient, half of it where they tie.", __name__)
 
 
-def _share(a: Value, b: Value, wins: Any) -> Value:
-    return np.where(np.equal(a, b), 0.5, wins(a, b)).astype(np.float32)
+def _share(g: Value, a: Value, b: Value, loses: Any) -> Value:
+    return only(np.where(np.equal(a, b), g / 2, g), ~loses(a, b))
 
 
-maximum = _extreme("maximum", "larger", np.maximum, np.greater)
-minimum = _extreme("minimum", "smaller", np.minimum, np.less)
+maximum = _extreme("maximum", "larger", np.maximum, np.less)
+minimum = _extreme("minimum", "smaller", np.minimum, np.greater)
 
 
 def clamp(input: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -133,9 +133,9 @@ def _clamp(x: Value, low: Value, high: Value, /) -> Result:
     y = y if high is None else together(np.minimum, y, high)
     low, high = -np.inf if low is None else low, np.inf if high is None else high
     return y, (
-        lambda g: g * ((x >= low) & (x <= high)),
-        lambda g: g * ((x < low) & np.less(low, high)),
-        lambda g: g * ((x > high) | np.less(high, low)),
+        lambda g: only(g, (x >= low) & (x <= high)),
+        lambda g: only(g, (x < low) & np.less(low, high)),
+        lambda g: only(g, (x > high) | np.less(high, low)),
     )
 
 
@@ -152,7 +152,7 @@ def _where(condition: Value, a: Value, b: Value, /) -> Result:
     require(condition.dtype in (np.bool_, np.uint8), "where: the condition is a bool tensor", condition=condition)
     a, b = promote(*map(as_array, promote(a, b)))
     condition = condition.astype(bool, copy=False)
-    return together(np.where, condition, a, b), (None, lambda g: g * condition, lambda g: g * ~condition)
+    return together(np.where, condition, a, b), (None, lambda g: only(g, condition), lambda g: only(g, ~condition))
 
 
 true_divide, divide, multiply, subtract, clip = div, div, mul, sub, clamp

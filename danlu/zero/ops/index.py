@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from danlu.zero.ops.shape import reshape, squeeze
-from danlu.zero.ops.sizes import Result, Value, add_rows, dimension, require, spread
+from danlu.zero.ops.sizes import Result, Value, add_rows, dimension, only, require, spread
 from danlu.zero.tape import op
 from danlu.zero.tensor import Tensor, wrap
 
@@ -196,7 +196,7 @@ def masked_fill(x: Value, mask: Value, value: Value, /) -> Result:
     require(fits, "masked_fill: a bool mask and one number are wanted", mask=mask, value=value)
     kept = ~mask
     filled = np.where(mask, np.asarray(value).astype(x.dtype), x)
-    return filled, (lambda g: g * kept, None, lambda g: np.asarray((g * mask).sum()))
+    return filled, (lambda g: only(g, kept), None, lambda g: np.asarray(only(g, mask).sum()))
 
 
 @op

@@ -13,6 +13,7 @@ from danlu.zero.tensor import Tensor
 Value = Any  # an array or a number
 Result = tuple[Any, Any]
 Axes = tuple[int, ...] | None  # None: all
+_BITS = {size: np.dtype(f"i{size}") for size in (2, 4, 8)}
 
 
 def dimension(dim: int, ndim: int) -> int:
@@ -104,11 +105,20 @@ def restored(g: Value, shape: tuple[int, ...], axes: Axes) -> Value:
     return np.reshape(g, (1,) * len(shape)) if axes is None else np.expand_dims(g, axes)
 
 
+def only(g: Value, chosen: Value) -> Value:
+    """Return g where it is chosen, else 0 (a product with 0 would make NaN of inf), by bits: g & -1, g & 0."""
+    y, bits = np.empty_like(g), _BITS[g.dtype.itemsize]
+    mask = y.view(bits)
+    np.negative(chosen.view(np.int8), mask)
+    np.bitwise_and(g.view(bits), mask, mask)
+    return y
+
+
 def evenly(g: Value, x: Value, y: Value, axes: Axes) -> Value:
     """Return the gradient divided among the elements that equal the result (NaN equals NaN here)."""
     g, y = restored(g, x.shape, axes), restored(y, x.shape, axes)
     chosen = (x == y) | (np.isnan(x) & np.isnan(y))
-    return g / np.add.reduce(chosen, axes, keepdims=True).astype(g.dtype) * chosen
+    return np.where(chosen, g / np.add.reduce(chosen, axes, keepdims=True).astype(g.dtype), 0)
 
 
 def spread(shape: tuple[int, ...], where: Any) -> Callable[[Value], Value]:

@@ -5,15 +5,15 @@ import math
 import numpy as np
 
 from danlu.zero.dtypes import as_floating
-from danlu.zero.ops.sizes import Result, Value, unary
+from danlu.zero.ops.sizes import Result, Value, only, unary
 from danlu.zero.tape import op
 
 
 @op
 def relu(x: Value, /) -> Result:
-    """y = max(x, 0); dy/dx = 1 where y > 0, else 0."""
+    """y = max(x, 0); dy/dx = 0 where y = 0, else 1."""
     y = np.asarray(np.maximum(x, 0))
-    return y, (lambda g: g * (y > 0),)
+    return y, (lambda g: only(g, ~(y <= 0)),)
 
 
 @op
