@@ -18,9 +18,10 @@ TARGET = Path(__file__).parent / "zero.md"
 HEAD = """# danlu.zero beside PyTorch
 
 Made by `docs/make_zero_table.py`; do not edit. Every name below is PyTorch's, and means the same. An argument that is
-not supported raises an error that names it. Where an argument is a tensor of an operation (`input`, `other`), give it
-by position. `device` is always the processor; `out`, `layout`, `memory_format` and `pin_memory` have their default
-alone. There are no complex and no sparse numbers, and no second derivatives.
+not supported raises an error that names it. `dim` and `keepdim` may be written `axis` and `keepdims` in functions and
+methods. Where an argument is a tensor of an operation (`input`, `other`), give it by position. `device` is always the
+processor; `out`, `layout`, `memory_format` and `pin_memory` have their default alone. There are no complex and no
+sparse numbers, and no second derivatives.
 """
 
 # What a layer or an optimizer needs so that it can be built at all.
@@ -78,10 +79,12 @@ TRIED = {
     "decoupled_weight_decay": (True,),
     "mode": ("nearest", "bilinear", "max", "sum"),
     "scale_grad_by_freq": (True,),
+    "proj_size": (1,),
 }
 ONE_VALUE = {"device", "out", "layout", "memory_format", "pin_memory"}
 WITHOUT_MEANING = {"self", "args", "kwargs", "params", "optimizer", *ONE_VALUE}
 OF_CREATION = {"size", "low", "high", "dtype", "generator", "requires_grad"}
+FACTORS = {"other", "mat2", "vec", "vec2", "tensor"}  # second tensors, given by position
 OBSOLETE = {"size_average", "reduce", "_weight", "_freeze", "_stacklevel", "_reduction"}
 SKIPPED = {"Module", "Container", "Parameter", "Buffer", "Sequential", "ModuleList", "ModuleDict", "ParameterList"}
 
@@ -90,13 +93,19 @@ def parameters(thing):
     """Return {name: default} of a callable, or None where nothing says."""
     try:
         found = inspect.signature(thing).parameters.values()
-        return {p.name: p.default for p in found if p.name not in OBSOLETE and p.kind not in (p.VAR_KEYWORD,)}
+        said = {p.name: p.default for p in found if p.name not in OBSOLETE and p.kind not in (p.VAR_KEYWORD,)}
+        if not all(p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD) for p in found):
+            return said
     except ValueError:
-        pass
-    line = re.search(r"\w+\((.*?)\)\s*->", (thing.__doc__ or "").replace("\n", " ")[:600])
-    if line is None:
-        return None
-    parts = [re.split("[:=]", part)[0].split() for part in re.split(r",(?![^(\[]*[)\]])", line[1])]
+        said = None
+    doc = inspect.getdoc(thing) or ""
+    lines = re.findall(r"^\w+\((.*?)\)(?:\s*->|$)", doc[:600].replace("\n", " ")[: doc.find("\n\n")])
+    if said is None:
+        lines = lines or re.findall(r"\w+\((.*?)\)\s*->", doc.replace("\n", " ")[:600])[:1]
+    lines += re.findall(r"function:: \w+\((.*?)\)\s*->", doc)  # further forms, as `sum(input, dim, keepdim)`
+    if not lines:
+        return said
+    parts = [re.split("[:=]", part)[0].split() for line in lines for part in re.split(r",(?![^(\[]*[)\]])", line)]
     names = [words[-1].strip("*") for words in parts if words]
     return {name: inspect.Parameter.empty for name in names if name.isidentifier() and name not in OBSOLETE}
 
@@ -167,7 +176,11 @@ def function_rows(ours, theirs, names):
             continue
         tensors = sum(p.kind is p.POSITIONAL_ONLY for p in inspect.signature(getattr(ours, name)).parameters.values())
         anything = takes_anything(getattr(ours, name))
-        fine = [a for i, a in enumerate(wanted) if a in mine or i < tensors or (anything and a in OF_CREATION)]
+        fine = [
+            a
+            for i, a in enumerate(wanted)
+            if a in mine or i < tensors or a in FACTORS or (anything and a in OF_CREATION)
+        ]
         missing = [a for a in wanted if a not in fine and a not in WITHOUT_MEANING and a != "inplace"]
         rows.append((name, [a for a in fine if a not in WITHOUT_MEANING], missing))
     return rows
@@ -181,6 +194,24 @@ def table(title, rows, absent=()):
     if absent:
         lines.append(f"\nNot here: {', '.join(f'`{name}`' for name in sorted(absent))}.")
     return "\n".join(lines) + "\n"
+
+
+def names(title, ours, theirs, without=None):
+    """Return a section that only names what both have (and `without` does not)."""
+    both = [n for n in sorted(vars(ours)) if n[0] != "_" and hasattr(theirs, n) and not hasattr(without, n)]
+    both = [
+        n
+        for n in both
+        if "danlu" in str(getattr(getattr(ours, n), "__module__", "danlu")) and n not in ("Tensor", "cuda")
+    ]
+    both = [n for n in both if not inspect.ismodule(getattr(ours, n))]
+    return f"\n## {title}\n\n{', '.join(f'`{name}`' for name in both)}.\n"
+
+
+def documented(module):
+    """Return the names of a module's functions that PyTorch describes, without those that work in place."""
+    known = {n for n, f in vars(module).items() if n.islower() and n[0] != "_" and n[-1] != "_" and callable(f)}
+    return {n for n in known if re.match(rf"{n}\(.*?\)\s*->", inspect.getdoc(getattr(module, n)) or "")}
 
 
 def text():
@@ -205,7 +236,14 @@ def text():
     )
     here = {n for n in dir(zero) if callable(getattr(zero, n)) and callable(getattr(torch, n, None)) and n.islower()}
     here = {n for n in here if inspect.isfunction(getattr(zero, n)) and not n.startswith("_")}
-    parts.append(table("Functions: torch", function_rows(zero, torch, here)))
+    absent = {n for n in documented(torch) if not hasattr(zero, n)}
+    parts.append(table("Functions: torch", function_rows(zero, torch, here), absent))
+    parts.append(names("Methods and attributes of Tensor that are no functions", zero.Tensor, torch.Tensor, zero))
+    parts.append(names("Gradients: torch.autograd", zero.autograd, torch.autograd))
+    parts.append("\n`detect_anomaly` and `set_detect_anomaly` look for NaN in the forward pass, too.\n")
+    parts.append(names("First values: torch.nn.init", zero.nn.init, torch.nn.init))
+    parts.append(names("On parameters: torch.nn.utils", zero.nn.utils, torch.nn.utils))
+    parts.append(names("Sequences of unequal length: torch.nn.utils.rnn", zero.nn.utils.rnn, torch.nn.utils.rnn))
     return "".join(parts)
 
 

@@ -310,10 +310,10 @@ def course(
     """Run a lesson: one topic, from scratch and concise."""
     from danlu.cli import course as commands
 
-    if lesson is None:
-        commands.listing()
-    elif show:
+    if show:
         commands.show(lesson)
+    elif lesson is None:
+        commands.listing()
     else:
         commands.run(lesson, out, quiet=quiet)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from danlu import course
 from danlu.cli.text import span, table
+from danlu.errors import RecipeError
 
 if TYPE_CHECKING:
     from danlu.course.page import Cells
@@ -22,8 +23,12 @@ def listing() -> None:
     print("\nto run one, `danlu course mlp`; all, `danlu course all`; to read one, `danlu course mlp --show`")
 
 
-def show(name: str) -> None:
-    """Print a lesson's source."""
+def show(name: str | None) -> None:
+    """Print a lesson's source. Raises RecipeError where none, or all, are asked for."""
+    if name in (None, ALL):
+        raise RecipeError(
+            where="course", got=f"--show {name or 'without a lesson'}", want="one lesson", fix="danlu course mlp --show"
+        )
     print(course.find(name).read_text(encoding="utf-8"), end="")
 
 

@@ -55,6 +55,13 @@ def test_a_lesson_is_shown(capsys: pytest.CaptureFixture[str]):
     assert said("course k-fold --show", capsys) == course.find("k-fold").read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("words", "got"), [("course --show", "without a lesson"), ("course all --show", "all")])
+def test_what_to_show_is_one_lesson(words: str, got: str, capsys: pytest.CaptureFixture[str]):
+    assert run(words.split()) == 2
+    expected = f"danlu: course: got --show {got}; want one lesson. Fix: danlu course mlp --show.\n"
+    assert capsys.readouterr() == ("", expected)
+
+
 @pytest.mark.parametrize("words", ["course mpl", "course mpl --show", "course mpl --quiet"])
 def test_an_unknown_lesson_is_one_line_with_the_nearest_name(words: str, capsys: pytest.CaptureFixture[str]):
     assert run(words.split()) == 2

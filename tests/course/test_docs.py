@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from danlu import course
+from danlu import course, zero
 from danlu.cli.app import app
 
 TEXT = (Path(__file__).parents[2] / "docs" / "course.md").read_text(encoding="utf-8")
@@ -50,3 +50,23 @@ def test_a_command_is_there_or_is_said_not_to_be():
 def test_every_lesson_has_a_row():
     rows = re.findall(r"^\| `([a-z-]+)` \|", TEXT, flags=re.MULTILINE)
     assert rows == list(course.LESSONS)
+
+
+def changed_in_place():
+    y = zero.ones(2, requires_grad=True).sigmoid()
+    y.add_(1)
+    y.sum().backward()
+
+
+SLIPS = {
+    "float class indices": lambda: zero.nn.CrossEntropyLoss()(zero.ones(16, 3), zero.ones(16)),
+    "change in place": changed_in_place,
+    "float64 input": lambda: zero.nn.Linear(2, 1)(zero.ones(16, 2).double()),
+}
+
+
+@pytest.mark.parametrize("slip", SLIPS)
+def test_a_message_of_zero_is_quoted_as_it_is(slip):
+    with pytest.raises(RuntimeError) as error:
+        SLIPS[slip]()
+    assert f"`{error.value}`" in TEXT
