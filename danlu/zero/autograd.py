@@ -212,16 +212,16 @@ class set_grad_enabled(_Switch):  # noqa: N801 - PyTorch's name
     """Record or not from now on; as a context manager, until its end; as a decorator, only inside the function."""
 
     def __init__(self, mode: bool) -> None:
-        self.before, self.earlier, self.value = [], Mode.record, bool(mode)
-        Mode.record = self.value
+        self.before, self.earlier, self.value = [], getattr(Mode, self.field), bool(mode)
+        setattr(Mode, self.field, self.value)
 
     def __enter__(self) -> None:
         self.before.append(self.earlier)
-        Mode.record = self.value
+        setattr(Mode, self.field, self.value)
 
     def __call__(self, function: Any) -> Any:
         """Return the decorated function; outside of it the setting stays as it was."""
-        Mode.record = self.earlier
+        setattr(Mode, self.field, self.earlier)
         return super().__call__(function)
 
 
@@ -233,6 +233,15 @@ class detect_anomaly(_Switch):  # noqa: N801 - PyTorch's name
     def __init__(self, check_nan: bool = True) -> None:
         super().__init__()
         self.value = check_nan
+
+
+class set_detect_anomaly(set_grad_enabled):  # noqa: N801 - PyTorch's name
+    """Look for NaN or not from now on, as `detect_anomaly` does; as a context manager, until its end."""
+
+    field = "anomaly"
+
+    def __init__(self, mode: bool, check_nan: bool = True) -> None:
+        super().__init__(mode and check_nan)
 
 
 def is_grad_enabled() -> bool:

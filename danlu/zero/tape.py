@@ -5,13 +5,23 @@ An operation is a function on arrays that returns its result and how a gradient 
     @op
     def mul(a, b, /):
         '''y = a b; dy/da = b, dy/db = a.'''
-        return a * b, (lambda g: g * b, lambda g: g * a)
+        a, b = promote(a, b)
+        try:
+            y = a * b
+        except ValueError:
+            raise mismatch(a, b) from None
+        return y, (
+            None if type(a) is not np.ndarray else lambda g: g * b,
+            None if type(b) is not np.ndarray else lambda g: g * a,
+        )
 
 Parameters before the `/` are tensors (or plain numbers), the rest are options. The second value is a function for
 every input, or one function for all of them (it returns a tuple), or None where nothing can be differentiated. They
-work on arrays too; what was broadcast is summed by the tape.
+work on arrays too; what was broadcast is summed by the tape. An array that they name, here `a` and `b`, is saved until
+the backward pass; in the rows `unary(...)` the gradient's second argument, `x` or `y`, says whether input or output is.
 """
 
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -50,11 +60,14 @@ _quiet = copy_context()  # what runs in it hears nothing from NumPy of inf and N
 _quiet.run(np.seterr, all="ignore")
 
 
-class Mode:
-    """What is switched on: whether operations are recorded, and whether NaN is looked for wherever it may appear."""
+class _Mode(threading.local):
+    """What is switched on, in every thread by itself: whether operations are recorded, and NaN is looked for."""
 
     record = True
     anomaly = False
+
+
+Mode = _Mode()
 
 
 class Node:

@@ -1,5 +1,7 @@
 """The tape: what an operation's record holds, and what it lets go."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -101,3 +103,13 @@ def test_gradients_that_pass_through_are_not_shared_between_leaves():
     z.backward(weight)
     z.grad.add_(1)
     assert weight.item() == 1
+
+
+def test_no_grad_holds_in_its_own_thread_alone():
+    seen = []
+    with zero.no_grad():
+        other = threading.Thread(target=lambda: seen.append(zero.is_grad_enabled()))
+        other.start()
+        other.join()
+        assert not zero.is_grad_enabled()
+    assert seen == [True]
