@@ -40,9 +40,9 @@ _ELSEWHERE = """
 """.split()  # noqa: SIM905
 _LATER = {"save": "storage", "load": "storage", "autograd": "", "nn": "", "optim": "", "utils": ""}
 
-_doors.attach()
+_operations = _doors.attach()
 globals().update({**_doors.defined("creation"), **_doors.defined("sampling")})
-globals().update({name: value for name, value in _doors.operations().items() if name not in _ELSEWHERE})
+globals().update({name: value for name, value in _operations.items() if name not in _ELSEWHERE})
 numel, is_floating_point = Tensor.numel, Tensor.is_floating_point
 
 inf, nan, pi, e, newaxis = np.inf, np.nan, np.pi, np.e, None

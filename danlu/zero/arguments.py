@@ -2,6 +2,7 @@
 
 import operator
 from collections.abc import Callable
+from inspect import Signature
 from typing import Any
 
 import numpy as np
@@ -37,8 +38,19 @@ def refuse(name: str, /, device: Any = None, pin_memory: bool = False, memory_fo
             raise NotImplementedError(f"{name}(): {argument}={value} is not supported; leave {argument} out")
 
 
-def shape_of(name: str, size: Any) -> tuple[int, ...]:
-    """Return the shape that was given as numbers or as one sequence."""
+def bound(name: str, signature: Signature, /, *given: Any, **named: Any) -> dict[str, Any]:
+    """Return the arguments by name, defaults among them. Raises TypeError that says whose they are."""
+    try:
+        arguments = signature.bind(*given, **named)
+    except TypeError as error:
+        raise TypeError(f"{name}: {str(error).removeprefix('got an ')}") from None
+    arguments.apply_defaults()
+    return arguments.arguments
+
+
+def shape_of(name: str, size: Any, named: Any = None) -> tuple[int, ...]:
+    """Return the shape that was given as numbers or as one sequence, or by name."""
+    size = size if named is None else (*size, named)
     together = len(size) == 1 and isinstance(size[0], (tuple, list))
     try:
         shape = tuple(map(operator.index, size[0] if together else size))
@@ -51,7 +63,7 @@ def shape_of(name: str, size: Any) -> tuple[int, ...]:
 
 def floating(name: str, dtype: DType, drawn: bool = False) -> np.dtype[Any]:
     """Return NumPy's type, the default floating one where none is given; what is drawn has to be floating."""
-    kind = (dtypes.get_default_dtype() if dtype is None else dtype).numpy
+    kind = (dtypes.get_default_dtype() if dtype is None else dtypes.known(dtype)).numpy
     require(not drawn or kind.kind == "f", f"{name}: dtype must be floating", NotImplementedError, dtype=dtype)
     return kind
 

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from danlu.zero import arguments, dtypes
-from danlu.zero.device import check
+from danlu.zero.device import check, no_cuda
 from danlu.zero.tape import op
 from danlu.zero.tensor import Tensor
 
@@ -35,13 +35,22 @@ def to(self: Tensor, *target: Any, dtype: Any = None, device: Any = None, copy: 
     for given in target:
         if isinstance(given, Tensor):
             dtype = given.dtype
-        elif isinstance(given, dtypes.dtype):
+        elif isinstance(given, (dtypes.dtype, type)):
             dtype = given
         elif given is not True and given is not False:  # non_blocking
             check(given)
+    dtype = dtype and dtypes.known(dtype)
     if dtype is not None and dtype.numpy != self._array.dtype:
         return to_copy(self, dtype=dtype)
     return clone(self) if copy else self
+
+
+def _type(self: Tensor, dtype: Any = None, **rest: Any) -> Any:
+    """Return the name of the tensor's type, or the tensor in another: `torch.LongTensor`, its name, or a dtype."""
+    if dtype is None:
+        return next(f"torch.{name}" for name, kind in dtypes.CONSTRUCTORS.items() if kind is self.dtype)
+    name = dtype.removeprefix("torch.") if isinstance(dtype, str) else getattr(dtype, "__name__", "")
+    return to(self, dtype=dtypes.CONSTRUCTORS.get(name, dtype), **rest)
 
 
 def _to(dtype: dtypes.dtype) -> Any:
@@ -55,7 +64,7 @@ def _matrix_flipped(self: Tensor) -> Any:
 
 
 METHODS = {
-    **{"clone": clone, "contiguous": contiguous, "to": to, "type": to, "cpu": lambda self: self},
+    **{"clone": clone, "contiguous": contiguous, "to": to, "type": _type, "cuda": no_cuda, "cpu": lambda self: self},
     "type_as": lambda self, other: to(self, other.dtype),
     **{"float": _to(dtypes.float32), "double": _to(dtypes.float64), "half": _to(dtypes.float16)},
     **{"long": _to(dtypes.int64), "int": _to(dtypes.int32), "short": _to(dtypes.int16), "char": _to(dtypes.int8)},

@@ -25,6 +25,7 @@ def tensor(
 def as_tensor(data: Any, dtype: DType = None, device: Any = None) -> Tensor:
     """Return data as a tensor; a tensor stays itself and an array shares its memory where the dtype fits."""
     check(device)
+    dtype = dtype and dtypes.known(dtype)
     if isinstance(data, Tensor):
         return data if dtype is None or data.dtype is dtype else data.to(dtype)
     if isinstance(data, np.ndarray) and (dtype is None or data.dtype == dtype.numpy):
@@ -39,9 +40,9 @@ def from_numpy(ndarray: Array, /) -> Tensor:
 
 
 def _of_shape(name: str, make: Callable[..., Array], text: str) -> Callable[..., Tensor]:
-    def create(*size: Any, dtype: DType = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+    def create(*sizes: Any, size: Any = None, dtype: DType = None, requires_grad: bool = False, **rest: Any) -> Tensor:
         refuse(name, **rest)
-        return wrap(make(shape_of(name, size), floating(name, dtype))).requires_grad_(requires_grad)
+        return wrap(make(shape_of(name, sizes, size), floating(name, dtype))).requires_grad_(requires_grad)
 
     create.__name__ = create.__qualname__ = name
     create.__doc__ = text
@@ -112,6 +113,7 @@ globals().update({name: _typed(name, dtype) for name, dtype in dtypes.CONSTRUCTO
 @np.errstate(all="ignore")
 def _read(data: Any, dtype: DType) -> Array:
     """Return a fresh array of what was given, in the dtype that PyTorch would infer."""
+    dtype = dtype and dtypes.known(dtype)
     if isinstance(data, (Tensor, np.ndarray, np.generic)):
         array = np.array(data._array if isinstance(data, Tensor) else data)
         array = array.view(dtypes.of(array).numpy)
@@ -135,7 +137,9 @@ def _nested(data: Any) -> Array:
         array = np.array(data)
     except ValueError as error:  # ragged
         raise ValueError(f"expected sequences of one length at every level: {error}") from None
-    require(array.dtype.kind not in "SU", "tensor: numbers are wanted", TypeError, data=data)
+    if array.dtype.kind in "SU":
+        kind = ValueError if array.ndim and isinstance(data[0], str) else TypeError
+        require(False, "tensor: numbers are wanted", kind, data=data)
     if array.dtype.kind in "Ou":
         whole = all(isinstance(x, int) for x in array.ravel().tolist())
         text = "tensor: a number needs more than 64 bits" if whole else "tensor: numbers are wanted"

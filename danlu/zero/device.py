@@ -51,6 +51,14 @@ def check(wanted: Any) -> device:
     return CPU
 
 
+def no_cuda(self: Any, *arguments: Any, **options: Any) -> Any:
+    """Raise AssertionError: `x.cuda()` and `model.cuda()` have nowhere to go."""
+    raise AssertionError(
+        "cuda(): danlu.zero computes on the processor, there is no CUDA in it: leave .cuda() out, or ask "
+        "torch.cuda.is_available() first"
+    )
+
+
 class cuda:  # noqa: N801 - PyTorch's module
     """CUDA as PyTorch shows it where there is none."""
 

@@ -5,7 +5,9 @@ the package is imported.
 """
 
 from collections.abc import Callable
+from functools import wraps
 from importlib import import_module
+from inspect import unwrap
 from types import FunctionType
 from typing import Any
 
@@ -27,6 +29,7 @@ FUNCTIONS_ONLY = frozenset(
 
 # Python's operators; those with two sides get their reflected form (`2 - x`) and their in-place form (`x -= 2`), too.
 ONE_SIDED = {"__neg__": "neg", "__abs__": "abs", "__invert__": "bitwise_not", "__getitem__": "getitem"}
+SPELLINGS = {"axis": "dim", "keepdims": "keepdim"}
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 TWO_SIDED = {
     **{"add": "add", "sub": "sub", "mul": "mul", "truediv": "div", "floordiv": "floor_divide", "mod": "remainder"},
@@ -46,11 +49,28 @@ def defined(name: str) -> dict[str, Callable[..., Any]]:
 
 def operations() -> dict[str, Callable[..., Any]]:
     """Return all operations by name."""
-    return {name: operation for module in MODULES for name, operation in defined(f"ops.{module}").items()}
+    return {name: _either_way(found) for module in MODULES for name, found in defined(f"ops.{module}").items()}
 
 
-def attach() -> None:
-    """Give Tensor its operations: methods, operators, and the forms that end in `_` and work in place."""
+def _either_way(operation: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an operation that takes NumPy's `axis` and `keepdims`, too, for `dim` and `keepdim`."""
+    if "dim" not in unwrap(operation).__code__.co_varnames:
+        return operation
+
+    @wraps(operation)
+    def call(*arguments: Any, **options: Any) -> Any:
+        try:
+            return operation(*arguments, **options)
+        except TypeError:
+            if options.keys().isdisjoint(SPELLINGS):
+                raise
+        return operation(*arguments, **{SPELLINGS.get(name, name): value for name, value in options.items()})
+
+    return call
+
+
+def attach() -> dict[str, Callable[..., Any]]:
+    """Give Tensor its operations, and return them: methods, operators, forms that end in `_` and work in place."""
     offered = operations()
     methods: dict[str, Any] = {
         name: operation
@@ -62,15 +82,23 @@ def attach() -> None:
     for method, name in TWO_SIDED.items():
         methods |= {f"__{method}__": offered[name], f"__r{method}__": _reflected(offered[name])}
     methods["where"] = lambda self, condition, other: offered["where"](condition, self, other)
+    made = defined("creation")
+    methods |= {f"new_{name}": _as_here(made[name]) for name in ("empty", "zeros", "ones", "full", "tensor")}
     changes = inplace.methods(offered)
     methods |= {f"__i{method}__": changes[f"{name}_"] for method, name in TWO_SIDED.items() if f"{name}_" in changes}
     for name, method in {**methods, **changes, **autograd.METHODS, **casts.METHODS, **printing.METHODS}.items():
         setattr(Tensor, name, method)
+    return offered
 
 
 def _reflected(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:
     """Return the operation for `other + x`, where Python asks the right side."""
     return lambda self, other: operation(other, self)
+
+
+def _as_here(make: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the creation function as a method, that gives what it makes the tensor's dtype."""
+    return lambda self, *given, dtype=None, **rest: make(*given, dtype=dtype or self.dtype, **rest)
 
 
 def _tolerant(operation: Callable[..., Any]) -> Callable[[Any, Any], Any]:

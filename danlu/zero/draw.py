@@ -5,6 +5,7 @@ from html import escape
 from pathlib import Path
 from typing import Any, final
 
+from danlu.zero.arguments import require
 from danlu.zero.tape import AccumulateGrad, Node
 from danlu.zero.tensor import Tensor
 
@@ -31,6 +32,7 @@ def draw(y: Tensor, path: Any = None, names: Mapping[str, Tensor] | None = None)
 
     `path` is a file to write it to; `names` says what to call leaves, for example `dict(model.named_parameters())`.
     """
+    require(isinstance(y, Tensor), "draw: a tensor is wanted", TypeError, y=y)
     boxes, users = _graph(y, {id(tensor): name for name, tensor in (names or {}).items()})
     places, width, height = _layout(boxes, users)
     lines = [

@@ -33,18 +33,27 @@ CONSTRUCTORS = {  # what PyTorch calls a tensor of each type
     **{"HalfTensor": float16, "FloatTensor": float32, "DoubleTensor": float64, "ByteTensor": uint8, "CharTensor": int8},
     **{"ShortTensor": int16, "IntTensor": int32, "LongTensor": int64, "BoolTensor": bool_},
 }
-_KNOWN = {known.numpy: known for known in CONSTRUCTORS.values()}
+_KNOWN = {kind.numpy: kind for kind in CONSTRUCTORS.values()}
+_PYTHONS: dict[Any, dtype] = {float: float64, int: int64, bool: bool_}
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}
 _default = [float32]
 
 
+def known(given: Any) -> dtype:
+    """Return a type that was given as one, or as Python's `float`, `int` or `bool`."""
+    found = _PYTHONS.get(given, given)
+    if not isinstance(found, dtype):
+        raise TypeError(f"dtype must be a torch.dtype such as torch.float32, not {given!r}")
+    return found
+
+
 def of(array: npt.NDArray[Any]) -> dtype:
     """Return the type of an array's numbers. Raises TypeError where PyTorch's tensors know no such type."""
-    known = _KNOWN.get(array.dtype)
-    if known is None:
-        names = ", ".join(known.name for known in _KNOWN.values())
+    kind = _KNOWN.get(array.dtype)
+    if kind is None:
+        names = ", ".join(kind.name for kind in _KNOWN.values())
         raise TypeError(f"can't convert np.ndarray of type {array.dtype}. The only supported types are: {names}.")
-    return known
+    return kind
 
 
 def canonical(array: npt.NDArray[Any]) -> npt.NDArray[Any]:

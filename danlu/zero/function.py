@@ -81,13 +81,16 @@ class Function:
         places = [i for i, y in enumerate(given) if floating[i] and id(y) not in constant]
         if Mode.record and any(context.needs_input_grad) and places:
             likes = [(y._array.shape, y._array.dtype) if isinstance(y, Tensor) else None for y in outputs]
-            gradients = _gradients(cls, context, places, likes)
+            shapes = [x._array.shape if isinstance(x, Tensor) else None for x in inputs]
+            gradients = _gradients(cls, context, places, likes, shapes)
             node = record(f"{cls.__name__}Backward", inputs, gradients, *(outputs[i] for i in places))
             node.holds = bool(context._saved)
         return tuple(outputs) if isinstance(result, tuple) else outputs[0]
 
 
-def _gradients(cls: type[Function], context: Context, places: list[int], likes: list[Any]) -> Callable[..., Any]:
+def _gradients(
+    cls: type[Function], context: Context, places: list[int], likes: list[Any], shapes: list[Any]
+) -> Callable[..., Any]:
     """Return what the tape calls: from the outputs' gradients to the inputs'."""
 
     def gradients(given: Any) -> list[Array | None]:
@@ -101,10 +104,20 @@ def _gradients(cls: type[Function], context: Context, places: list[int], likes: 
         fits = len(results) >= len(wanted) and all(x is None for x in results[len(wanted) :])
         text = f"{cls.__name__}.backward returned an incorrect number of gradients"
         require(fits, text, expected=len(wanted), returned=len(results))
+        for i, (x, need) in enumerate(zip(results, wanted, strict=False)):
+            if need and isinstance(x, Tensor) and not _sums_to(shapes[i], x._array.shape):
+                got = f"{list(x._array.shape)}, of an input of shape {list(shapes[i])}"
+                raise RuntimeError(f"{cls.__name__}.backward returned gradient {i} of shape {got}")
         # views, as the backward may have returned a tensor that it keeps
         return [x._array[...] if isinstance(x, Tensor) and need else None for x, need in zip(results, wanted)]  # noqa: B905
 
     return gradients
+
+
+def _sums_to(shape: tuple[int, ...], wide: tuple[int, ...]) -> bool:
+    """Tell whether a gradient of shape `wide` can be summed over broadcast dimensions to `shape`."""
+    ends = zip(reversed(shape), reversed(wide), strict=False)
+    return len(shape) <= len(wide) and all(size in (1, long) for size, long in ends)
 
 
 def gradcheck(

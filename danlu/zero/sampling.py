@@ -15,10 +15,17 @@ Array = npt.NDArray[Any]
 Source = Generator | None
 
 
-def rand(*size: Any, generator: Source = None, dtype: DType = None, requires_grad: bool = False, **rest: Any) -> Tensor:
+def rand(
+    *sizes: Any,
+    size: Any = None,
+    generator: Source = None,
+    dtype: DType = None,
+    requires_grad: bool = False,
+    **rest: Any,
+) -> Tensor:
     """Draw evenly from [0, 1)."""
     refuse("rand", **rest)
-    kind, shape = floating("rand", dtype, drawn=True), shape_of("rand", size)
+    kind, shape = floating("rand", dtype, drawn=True), shape_of("rand", sizes, size)
     if kind.itemsize >= 4:
         return wrap(choose(generator).random(shape, kind)).requires_grad_(requires_grad)
     coarse = np.floor(choose(generator).random(shape, np.float32) * 2048) / 2048  # what float16 holds exactly
@@ -26,12 +33,17 @@ def rand(*size: Any, generator: Source = None, dtype: DType = None, requires_gra
 
 
 def randn(
-    *size: Any, generator: Source = None, dtype: DType = None, requires_grad: bool = False, **rest: Any
+    *sizes: Any,
+    size: Any = None,
+    generator: Source = None,
+    dtype: DType = None,
+    requires_grad: bool = False,
+    **rest: Any,
 ) -> Tensor:
     """Draw from the normal distribution with mean 0 and standard deviation 1."""
     refuse("randn", **rest)
     kind = floating("randn", dtype, drawn=True)
-    return wrap(_gaussian(shape_of("randn", size), kind, generator)).requires_grad_(requires_grad)
+    return wrap(_gaussian(shape_of("randn", sizes, size), kind, generator)).requires_grad_(requires_grad)
 
 
 def randint(
@@ -48,7 +60,7 @@ def randint(
     low, high = int(given["low"]), int(given["high"])
     require(low < high, "randint: low is less than high", low=low, high=high)
     drawn = choose(generator).integers(low, high, shape_of("randint", (given["size"],)))
-    return wrap(np.asarray(drawn, (dtype or dtypes.int64).numpy)).requires_grad_(requires_grad)
+    return wrap(np.asarray(drawn, dtypes.known(dtype or int).numpy)).requires_grad_(requires_grad)
 
 
 def normal(
@@ -82,7 +94,7 @@ def randperm(
     refuse("randperm", **rest)
     require(n >= 0, "randperm: n is not negative", n=n)
     drawn = choose(generator).permutation(n)
-    return wrap(np.asarray(drawn, (dtype or dtypes.int64).numpy)).requires_grad_(requires_grad)
+    return wrap(np.asarray(drawn, dtypes.known(dtype or int).numpy)).requires_grad_(requires_grad)
 
 
 def bernoulli(input: Tensor, p: float | None = None, *, generator: Source = None, out: None = None) -> Tensor:

@@ -176,11 +176,15 @@ class Tensor:
         require(self._array.size == 1, "only a tensor of one element is true or false", tensor=self)
         return bool(self._array.item())
 
+    def _only(self) -> Any:
+        require(self._array.size == 1, "only one element tensors become Python's numbers", ValueError, tensor=self)
+        return self._array.item()
+
     def __int__(self) -> int:
-        return int(self.item())
+        return int(self._only())
 
     def __float__(self) -> float:
-        return float(self.item())
+        return float(self._only())
 
     def __index__(self) -> int:
         fits = self._array.dtype.kind in "iub" and self._array.size == 1

@@ -112,3 +112,51 @@ def refused():
 def test_what_is_not_supported_is_named(kind, argument, value):
     with pytest.raises((TypeError, NotImplementedError), match=argument):
         table.built(kind, **{argument: value})
+
+
+SPELT = {
+    "sum": lambda t, x: x.sum(axis=1, keepdims=True),
+    "argmax": lambda t, x: t.argmax(x, axis=0),
+    "softmax": lambda t, x: t.softmax(x, axis=1),
+    "cat": lambda t, x: t.cat((x, x), axis=1),
+    "stack": lambda t, x: t.stack([x, x], axis=2),
+    "max": lambda t, x: x.max(axis=1, keepdims=True).values,
+    "zeros": lambda t, x: t.zeros(size=(2, 3)),
+    "full": lambda t, x: t.full(size=(2,), fill_value=1.5),
+    "float": lambda t, x: t.ones(2, dtype=float),
+    "int": lambda t, x: x.to(int),
+    "bool": lambda t, x: t.tensor([0, 2], dtype=bool),
+    "LongTensor": lambda t, x: x.type(t.LongTensor),
+    "new_zeros": lambda t, x: x.new_zeros(2, 2),
+    "new_ones": lambda t, x: x.new_ones((2, 2), dtype=t.int64),
+    "new_tensor": lambda t, x: x.new_tensor([1, 2]),
+}
+
+
+@pytest.mark.parametrize("name", SPELT)
+def test_spellings_that_pytorch_takes(name):
+    found, wanted = (SPELT[name](t, t.tensor([[1.0, 5.0], [7.0, 2.0]])) for t in (zero, torch))
+    assert str(found.dtype) == str(wanted.dtype)
+    np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (3, 4), (3, 4, 5), (2, 3, 4, 5)])
+def test_softmax_without_a_dimension_chooses_the_one_that_pytorch_chooses_and_warns(shape):
+    x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+    found = []
+    for t in (zero, torch):
+        with pytest.warns(UserWarning, match="Implicit dimension choice"):
+            found.append(t.nn.Softmax()(t.tensor(x)).numpy())
+    np.testing.assert_allclose(*found, rtol=1e-5)
+
+
+def test_set_detect_anomaly_stays_on_until_it_is_set_off():
+    zero.autograd.set_detect_anomaly(True)
+    try:
+        with pytest.raises(RuntimeError, match="nan"):
+            zero.tensor(-1.0).sqrt()
+    finally:
+        zero.autograd.set_detect_anomaly(False)
+    with zero.autograd.set_detect_anomaly(True):
+        pass
+    zero.tensor(-1.0).sqrt()

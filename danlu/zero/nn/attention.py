@@ -45,10 +45,10 @@ class MultiheadAttention(Module):
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
         self.dropout, self.batch_first = dropout, batch_first
         same = self._qkv_same_embed_dim = self.kdim == self.vdim == embed_dim
-        self.register_parameter("in_proj_weight", empty(3 * embed_dim, embed_dim, **factory) if same else None)
+        self.register_parameter("in_proj_weight", empty(self, 3 * embed_dim, embed_dim, **factory) if same else None)
         for name, width in (("q", embed_dim), ("k", self.kdim), ("v", self.vdim)):
-            self.register_parameter(f"{name}_proj_weight", None if same else empty(embed_dim, width, **factory))
-        self.register_parameter("in_proj_bias", empty(3 * embed_dim, **factory) if bias else None)
+            self.register_parameter(f"{name}_proj_weight", None if same else empty(self, embed_dim, width, **factory))
+        self.register_parameter("in_proj_bias", empty(self, 3 * embed_dim, **factory) if bias else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias, **factory)
         for name, weight in self.named_parameters():  # projections start as Glorot's, all biases at 0
             if name.endswith("bias"):

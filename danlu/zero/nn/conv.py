@@ -4,7 +4,7 @@ from inspect import Parameter as Argument
 from inspect import Signature
 from typing import Any
 
-from danlu.zero.arguments import require
+from danlu.zero.arguments import bound, require
 from danlu.zero.nn.linear import Affine
 from danlu.zero.ops import conv as ops
 from danlu.zero.ops.padding import pad
@@ -29,9 +29,7 @@ class _Convolution(Affine):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
-        bound = self.__signature__.bind(*args, **kwargs)
-        bound.apply_defaults()
-        given = bound.arguments
+        given = bound(type(self).__name__, self.__signature__, *args, **kwargs)
         inputs, outputs, groups, padding = (given[n] for n in ("in_channels", "out_channels", "groups", "padding"))
         fits = groups > 0 and inputs % groups == 0 and outputs % groups == 0
         require(fits, f"groups divides {inputs} and {outputs} channels", ValueError, groups=groups)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from danlu.zero.arguments import require
+from danlu.zero.arguments import bound, require
 from danlu.zero.nn import functional as F
 from danlu.zero.nn.module import Module
 from danlu.zero.nn.parameter import Parameter
@@ -36,10 +36,9 @@ class Layer(Module):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__()
-        bound = self.__signature__.bind(*args, **kwargs)
-        bound.apply_defaults()
-        type(self).settle(bound.arguments)
-        for name, value in bound.arguments.items():
+        given = bound(type(self).__name__, self.__signature__, *args, **kwargs)
+        type(self).settle(given)
+        for name, value in given.items():
             if name in BUFFERS:
                 self.register_buffer(name, value)
             else:

@@ -16,9 +16,11 @@ from danlu.zero.ops.linear import bilinear, linear
 from danlu.zero.tensor import Tensor, wrap
 
 
-def empty(*shape: int, device: Any = None, dtype: Any = None) -> Parameter:
-    """Return a parameter whose numbers are still to be set; `**factory` of layers are the arguments by keyword."""
+def empty(layer: Module, *shape: int, device: Any = None, dtype: Any = None, **unknown: Any) -> Parameter:
+    """Return a layer's parameter whose numbers are still to be set; the layer's `**factory` are the keywords."""
     check(device)
+    for name in unknown:
+        raise TypeError(f"{type(layer).__name__}: unexpected keyword argument '{name}'")
     require(min(shape) >= 0, "a layer's sizes are not negative", shape=shape)
     return Parameter(wrap(np.empty(shape, (dtype or get_default_dtype()).numpy)))
 
@@ -37,8 +39,8 @@ class Affine(Module):
     bias: Parameter | None
 
     def _make(self, shape: tuple[int, ...], outputs: int, bias: bool, factory: dict[str, Any]) -> None:
-        self.weight = empty(*shape, **factory)
-        self.register_parameter("bias", empty(outputs, **factory) if bias else None)
+        self.weight = empty(self, *shape, **factory)
+        self.register_parameter("bias", empty(self, outputs, **factory) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -59,6 +61,8 @@ class Linear(Affine):
 
     def forward(self, input: Tensor) -> Tensor:
         """Return x W^T + b."""
+        if not isinstance(input, Tensor):
+            raise TypeError(f"Linear: argument 'input' must be a Tensor, not {type(input).__name__}")
         return linear(input, self.weight, self.bias)
 
 
@@ -110,7 +114,7 @@ class Embedding(Module):
         self.num_embeddings, self.embedding_dim = num_embeddings, embedding_dim
         self.padding_idx = None if padding_idx is None else padding_idx % num_embeddings
         self.max_norm, self.norm_type, self.scale_grad_by_freq = max_norm, norm_type, scale_grad_by_freq
-        self.sparse, self.weight = sparse, empty(num_embeddings, embedding_dim, **factory)
+        self.sparse, self.weight = sparse, empty(self, num_embeddings, embedding_dim, **factory)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from danlu.zero import dtypes
 from danlu.zero.arguments import require
-from danlu.zero.device import check
+from danlu.zero.device import check, no_cuda
 from danlu.zero.nn import hooks, state
 from danlu.zero.nn.parameter import Parameter
 from danlu.zero.tensor import Tensor
@@ -264,6 +264,8 @@ class Module:
     def cpu(self: M) -> M:
         """Return the module: it is on the CPU."""
         return self
+
+    cuda = no_cuda
 
     # State, hooks, printing
 

@@ -20,8 +20,8 @@ class _Normalization(Module):
     bias: Parameter | None
 
     def _make(self, shape: tuple[int, ...], weight: bool, bias: bool, factory: dict[str, Any]) -> None:
-        self.register_parameter("weight", empty(*shape, **factory) if weight else None)
-        self.register_parameter("bias", empty(*shape, **factory) if weight and bias else None)
+        self.register_parameter("weight", empty(self, *shape, **factory) if weight else None)
+        self.register_parameter("bias", empty(self, *shape, **factory) if weight and bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -56,7 +56,9 @@ class _BatchNorm(_Normalization):
         self.num_features, self.eps, self.momentum = num_features, eps, momentum
         self.affine, self.track_running_stats = affine, track_running_stats
         for name in ("running_mean", "running_var"):
-            self.register_buffer(name, wrap(empty(num_features, **factory)._array) if track_running_stats else None)
+            self.register_buffer(
+                name, wrap(empty(self, num_features, **factory)._array) if track_running_stats else None
+            )
         self.register_buffer("num_batches_tracked", wrap(np.array(0, np.int64)) if track_running_stats else None)
         self._make((num_features,), affine, bias, factory)
 

@@ -60,7 +60,7 @@ class RNNBase(Module):
         if self.bias:
             shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
         for name, shape in shapes.items():
-            setattr(self, name + suffix, empty(*shape, **factory))
+            setattr(self, name + suffix, empty(self, *shape, **factory))
         return [name + suffix for name in shapes]
 
     def reset_parameters(self) -> None:
@@ -131,9 +131,12 @@ class RNNBase(Module):
         """Raise an error where the input's features or dtype, or the states' shapes or dtypes, do not fit."""
         dtype = next(self.parameters()).dtype
         require(x.dtype is dtype, f"the input has the dtype of the weights, {dtype}", ValueError, input=x)
-        require(x._array.shape[-1] == self.input_size, f"input.size(-1) is input_size, {self.input_size}", input=x)
+        width = x._array.shape[-1]
+        require(width == self.input_size, f"input.size(-1) is to be input_size, {self.input_size}, got {width}")
         for state in states or ():
-            require(state._array.shape == shape and state.dtype is dtype, f"hx is {shape} of {dtype}", hx=state)
+            found = state._array.shape
+            require(found == shape, f"hx: want the shape {list(shape)}, got {list(found)}")
+            require(state.dtype is dtype, f"hx: want {dtype}, got {state.dtype}")
 
     def extra_repr(self) -> str:
         """Return the sizes, and what differs from the defaults."""

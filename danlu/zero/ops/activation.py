@@ -1,6 +1,7 @@
 """Activation functions: non-linear operations on every element, and those that weigh elements along a dimension."""
 
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ def softplus(x: Value, /, beta: float = 1.0, threshold: float = 20.0) -> Result:
 
 
 @op
-def softmax(x: Value, /, dim: int, dtype: Any = None) -> Result:
+def softmax(x: Value, /, dim: int | None = None, dtype: Any = None) -> Result:
     """y_i = e^(x_i) / sum_j e^(x_j) along a dimension; dx = y (g - sum g y)."""
     x, axis = _prepared("softmax", x, dim, dtype)
     y, total, _ = _exponentials(x, axis)
@@ -122,7 +123,7 @@ def softmax(x: Value, /, dim: int, dtype: Any = None) -> Result:
 
 
 @op
-def log_softmax(x: Value, /, dim: int, dtype: Any = None) -> Result:
+def log_softmax(x: Value, /, dim: int | None = None, dtype: Any = None) -> Result:
     """y_i = x_i - log sum_j e^(x_j) along a dimension; dx = g - e^y sum g."""
     x, axis = _prepared("log_softmax", x, dim, dtype)
     _, total, highest = _exponentials(x, axis)
@@ -130,11 +131,15 @@ def log_softmax(x: Value, /, dim: int, dtype: Any = None) -> Result:
     return y, (lambda g: g - np.exp(y) * np.add.reduce(g, axis, keepdims=True),)
 
 
-def _prepared(name: str, x: Value, dim: int, dtype: Any) -> tuple[Value, int | None]:
+def _prepared(name: str, x: Value, dim: int | None, dtype: Any) -> tuple[Value, int | None]:
     """Return x in the type that is asked for, and the dimension; None for a tensor of no dimension."""
-    x = x if dtype is None else x.astype(dtype.numpy, copy=False)
+    x = x if dtype is None else x.astype(dtypes.known(dtype).numpy, copy=False)
     if x.dtype.kind != "f":
         raise NotImplementedError(f'"{name}" is not implemented for {dtypes.of(x)}: give it a floating dtype')
+    if dim is None:
+        text = f"Implicit dimension choice for {name} has been deprecated."
+        warnings.warn(f"{text} Change the call to include dim=X as an argument.", stacklevel=4)
+        dim = 0 if x.ndim in (0, 1, 3) else 1
     axis = dimension(dim, x.ndim)
     return x, axis if x.ndim else None
 

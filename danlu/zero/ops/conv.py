@@ -162,7 +162,9 @@ def _checked(dims: int, x: Any, weight: Any, bias: Any, groups: int, transposed:
     require(groups > 0, "groups is positive", groups=groups)
     first, second, *_ = kernels.shape
     channels, outputs = (first, second * groups) if transposed else (second * groups, first)
-    require(shape[1] == channels, f"the input has {channels} channels", input=x, weight=weight, groups=groups)
+    if shape[1] != channels:
+        sizes = f"input {list(x.shape)}, weight {list(kernels.shape)}, groups={groups}"
+        raise RuntimeError(f"want {channels} channels, got {shape[1]}: {sizes}")
     fits = first % groups == 0 and (bias is None or bias._array.shape == (outputs,))
     require(fits, f"groups and a bias that go with {outputs} output channels", groups=groups, bias=bias)
     return shape, lift(kernels, dims).shape

@@ -44,7 +44,8 @@ def _item(item: Any) -> Any:
     try:
         return operator.index(item)
     except TypeError:
-        raise TypeError(f"a tensor is indexed by ints, slices, None, ..., lists and tensors, not {item!r}") from None
+        kind = TypeError if isinstance(item, str) else IndexError
+        raise kind(f"a tensor is indexed by ints, slices, None, ..., lists and tensors, not {item!r}") from None
 
 
 def _read(x: Value, index: Any) -> Value:

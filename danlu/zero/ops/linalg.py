@@ -9,7 +9,7 @@ import numpy as np
 from danlu.zero.dtypes import promote
 from danlu.zero.ops.elementwise import add, mul
 from danlu.zero.ops.shape import _joined
-from danlu.zero.ops.sizes import Result, Value, require
+from danlu.zero.ops.sizes import Result, Value, require, unfit
 from danlu.zero.tape import op, quietly
 from danlu.zero.tensor import Tensor
 
@@ -22,7 +22,7 @@ def matmul(a: Value, b: Value, /) -> Result:
     except ValueError:
         y = None
     if y is None:
-        require(False, "matmul: one type, and the first's last size as the second's last but one", input=a, other=b)
+        raise unfit("matmul", a, b)
     if a.ndim == 2 and b.ndim == 2:
         return y, (lambda g: g @ b.T, lambda g: a.T @ g)
     return y, (lambda g: _to_left(g, a, b), lambda g: _to_right(g, a, b))
@@ -58,6 +58,8 @@ def _ranked(name: str, ranks: tuple[int, int], text: str) -> Any:
         a, b = input._array, other._array
         fits = (a.ndim, b.ndim) == ranks and (ranks != (3, 3) or len(a) == len(b))
         require(fits, f"{name}: {ranks} dimensions are wanted, and batches of one size", input=a, other=b)
+        if a.dtype is not b.dtype or a.shape[-1] != b.shape[-min(2, b.ndim)]:
+            raise unfit(name, a, b)
         return matmul(input, other)
 
     product.__name__, product.__doc__ = name, text

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from danlu.zero.ops.sizes import Result, Value, require
+from danlu.zero.ops.sizes import Result, Value, require, unfit
 from danlu.zero.tape import op
 
 
@@ -10,12 +10,12 @@ from danlu.zero.tape import op
 def linear(input: Value, weight: Value, bias: Value = None, /) -> Result:
     """y = x W^T + b over the last dimension; dL/dx = g W, dL/dW = g^T x, dL/db = sum of g over all rows."""
     if input.dtype is not weight.dtype or (input.shape or (0,))[-1] != weight.shape[-1]:
-        _check(input, weight)
+        raise unfit("linear", input, weight.T, "mat1 and mat2 (input and transposed weight)")
     rows = input if input.ndim == 2 else input.reshape(-1, input.shape[-1])
     y = rows @ weight.T
     if bias is not None:
         if bias.dtype is not y.dtype:
-            _check(bias, weight)
+            raise unfit("linear", bias, weight, "bias and weight")
         y += bias
     if input.ndim == 2 and weight.ndim == 2:
         return y, (lambda g: g @ weight, lambda g: g.T @ input, lambda g: _sum_rows(g))
@@ -33,13 +33,6 @@ def _sum_rows(g: Value) -> Value:
     if len(g) < 64 or g.dtype.itemsize == 2:
         return np.add.reduce(g, 0)
     return np.ones(len(g), g.dtype) @ g
-
-
-def _check(input: Value, weight: Value) -> None:
-    """Raise RuntimeError, with types and shapes, where a linear layer does not fit its input."""
-    fits = input.dtype == weight.dtype and input.shape[-1:] == weight.shape[-1:]
-    text = "linear: input and weight need the same last size, and the same dtype (input.float(), model.double())"
-    require(fits, text, input=input, weight=weight)
 
 
 @op

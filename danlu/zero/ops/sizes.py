@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from danlu.zero.arguments import require as require
-from danlu.zero.dtypes import as_floating
+from danlu.zero.dtypes import as_floating, known
 from danlu.zero.tape import op
 from danlu.zero.tensor import Tensor
 
@@ -52,6 +52,19 @@ def mismatch(*operands: Any) -> RuntimeError:
     return RuntimeError(f"the shapes {shapes} cannot be broadcast together: sizes must be equal, or one of them 1")
 
 
+def unfit(name: str, a: Any, b: Any, names: str = "mat1 and mat2") -> RuntimeError:
+    """Return the error for factors without a matrix product: the one thing that is wrong with them."""
+    if a.dtype is not b.dtype:
+        text = f"must have the same dtype, but got {a.dtype} and {b.dtype}: change one, for example with .float()"
+    elif a.ndim == 0 or b.ndim == 0:
+        text = f"need at least one dimension each, but have {a.ndim} and {b.ndim}"
+    elif a.shape[-1] != (inner := b.shape[-2 if b.ndim > 1 else 0]):
+        text = f"of shapes {list(a.shape)} and {list(b.shape)} cannot be multiplied: {a.shape[-1]} is not {inner}"
+    else:
+        text = f"of shapes {list(a.shape)} and {list(b.shape)} are batches that cannot be broadcast together"
+    return RuntimeError(f"{name}: {names} {text}")
+
+
 def together(function: Callable[..., Any], *operands: Any) -> Any:
     """Call a function that broadcasts its operands. Raises RuntimeError, as PyTorch does, where it cannot."""
     try:
@@ -87,13 +100,13 @@ def unary(name: str, text: str, formula: Any, slope: Any, integers: bool = False
 def wide(x: Value, dtype: Any) -> Value:
     """Return x in the type its sums have: integers and bools as int64."""
     if dtype is not None:
-        return x.astype(dtype.numpy, copy=False)
+        return x.astype(known(dtype).numpy, copy=False)
     return x if x.dtype.kind == "f" else x.astype(np.int64, copy=False)
 
 
 def floats_only(name: str, x: Value, dtype: Any = None) -> Value:
     """Return x in a type. Raises RuntimeError where it is not floating."""
-    x = x if dtype is None else x.astype(dtype.numpy, copy=False)
+    x = x if dtype is None else x.astype(known(dtype).numpy, copy=False)
     require(x.dtype.kind == "f", f"{name}: the input must be floating-point", input=x)
     return x
 

@@ -112,8 +112,10 @@ class Optimizer:
             loaded["params"] = group["params"]
         self.state, self.param_groups = state, saved
 
-    def _scratch(self, p: Any) -> tuple[Any, Any]:
-        """Return two arrays like `p` to compute in; parameters of one shape share them."""
+    def _scratch(self, p: Any, g: Any) -> tuple[Any, Any]:
+        """Return two arrays like `p` to compute in; parameters of one shape share them. Its gradient has to fit."""
+        if g.shape != p.shape:
+            raise RuntimeError(f"a gradient of shape {list(g.shape)} cannot change a parameter of {list(p.shape)}")
         found = self._arrays.get((p.shape, p.dtype.char))
         if found is None:
             found = self._arrays[p.shape, p.dtype.char] = np.empty_like(p), np.empty_like(p)

@@ -5,6 +5,7 @@ from inspect import Parameter, Signature
 from math import inf
 from typing import Any, TypeVar
 
+from danlu.zero.arguments import bound
 from danlu.zero.optim.optimizer import Optimizer, number
 from danlu.zero.tensor import Tensor
 
@@ -31,9 +32,7 @@ def takes(refused: dict[str, Any], /, **defaults: Any) -> Callable[[Kind], Kind]
 
     def write(kind: Kind) -> Kind:
         def init(self: Optimizer, *args: Any, **given: Any) -> None:
-            bound = signature.bind(self, *args, **given)
-            bound.apply_defaults()
-            options = dict(bound.arguments)
+            options = bound(type(self).__name__, signature, self, *args, **given)
             del options["self"]
             params = options.pop("params")
             for name, value in options.items():

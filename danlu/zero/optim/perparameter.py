@@ -69,12 +69,13 @@ class PerParameter(Optimizer):
         names = self._slots_of(group)
         for tensor in group["params"]:
             if tensor.grad is not None:
-                p, state = tensor._array, self.state[tensor]
+                p, g, state = tensor._array, tensor.grad._array, self.state[tensor]
+                scratch = self._scratch(p, g)
                 if not state:
                     state.update((name, wrap(array)) for name, array in self._begin(p, group).items())
-                step, scratch = state["step"]._array, self._scratch(p)
+                step = state["step"]._array
                 step += 1
-                g = descent(p, tensor.grad._array, group, scratch[0])
+                g = descent(p, g, group, scratch[0])
                 self._update(p, g, step.item(), group, [state[name]._array for name in names], scratch)
                 tensor._version[0] += 1
 

@@ -29,7 +29,7 @@ class SGD(PerParameter):
         for tensor in group["params"]:
             if tensor.grad is not None:
                 p, g = tensor._array, tensor.grad._array
-                work, out = self._scratch(p)
+                work, out = self._scratch(p, g)
                 if not plain:
                     g = descent(p, g, group, work)
                     g = self._with_momentum(tensor, g, group, out) if group["momentum"] else g
