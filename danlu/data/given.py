@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from danlu.data.dataset import Loader, Samples
+from danlu.data.from_zero import from_zero
 from danlu.data.idx_file import read_idx
 from danlu.data.sets import Data
 from danlu.data.source import Arrays, Source
@@ -25,7 +26,7 @@ def as_data(obj: object, *, valid: Share = "default", stratify: Stratify = "defa
 
     Args:
         obj: `Data`; a `Source`; `(inputs, target)` with inputs an array, a tuple of arrays or a dict of columns; a
-            map-style `Dataset`; a `DataLoader`.
+            map-style `Dataset`; a `DataLoader`; a data set of danlu.zero.
         valid: share held out for validation; "default" and 0 hold out nothing of what a caller brought.
         stratify: hold out the same share of every class; "default" does so where targets are known classes.
         seed: another seed, another cut.
@@ -36,6 +37,7 @@ def as_data(obj: object, *, valid: Share = "default", stratify: Stratify = "defa
     ask = Ask(valid, stratify, seed)
     if isinstance(obj, Data):
         return _cut_again(obj, ask)
+    obj = from_zero(obj)
     return _held_out(_source(obj), ask, type(obj).__name__ if isinstance(obj, Dataset) else "data")
 
 
