@@ -14,7 +14,7 @@ train: .venv/.ready  ## train a built-in recipe: make train RECIPE=iris (digits 
 	@$(BIN)/danlu train $(RECIPE)
 
 test: .venv/.ready lint  ## run the linters and the whole test suite
-	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 3
+	@OMP_NUM_THREADS=1 $(BIN)/pytest -n 3 --dist worksteal
 
 lint: .venv/.ready  ## run ruff, mypy and the import rules
 	@$(BIN)/ruff check .

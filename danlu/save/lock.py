@@ -50,7 +50,8 @@ def locked(folder: Path) -> Iterator[str | None]:
             os.pwrite(descriptor, to_json(_here[place]).encode(), 0)
         except OSError as error:
             raise _unwritable(folder, error) from None
-        yield None if before is None else f"the run was left by {_named(before)}, which ended without closing it"
+        left = _named(before).removesuffix(",")
+        yield None if before is None else f"the run was left by {left}, which ended without closing it"
         path.unlink(missing_ok=True)
     finally:
         _here.pop(place, None)
@@ -98,7 +99,7 @@ def _owner(content: bytes) -> dict[str, Any] | None:
 def _named(owner: dict[str, Any] | None) -> str:
     if not owner or not owner.keys() >= {"pid", "host", "since"}:
         return "an unknown process"
-    return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
+    return f"process {owner['pid']} on {owner['host']}, since {owner['since']},"
 
 
 def _may_live(owner: dict[str, Any] | None) -> bool:
