@@ -5,7 +5,7 @@ RECIPE ?= digits
 MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench engines resume soak setup clean
+.PHONY: help train test lint format bench engines checkpoint resume soak setup clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ bench: .venv/.bench-ready  ## measure danlu beside other trainers; writes bench/
 
 engines: .venv/.ready  ## measure danlu.zero beside PyTorch; writes bench/results/engines.json
 	@$(BIN)/python -m bench.engines
+
+checkpoint: .venv/.ready  ## measure what saving and resuming cost; writes bench/results/checkpoint.json
+	@$(BIN)/python -m bench.checkpoint
 
 resume: .venv/.bench-ready  ## kill and resume danlu beside other trainers; writes bench/results/resume.json
 	@$(BIN)/python -m bench.resume
