@@ -8,7 +8,7 @@ MINUTES ?= 30
 .PHONY: help train test lint format bench engines checkpoint resume soak setup clean
 
 help:  ## say what each target does
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 train: .venv/.ready  ## train a built-in recipe: make train RECIPE=iris (digits by default, no download)
 	@$(BIN)/danlu train $(RECIPE)
