@@ -10,7 +10,7 @@ from danlu import save
 from danlu.data import Arrays, Data, Samples, Source, as_data, normalised, statistics
 from danlu.device import plan_for
 from danlu.errors import DataError, RunError
-from danlu.measure import rehearse
+from danlu.measure import pin, rehearse
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, write
 from danlu.track import Run
@@ -274,12 +274,13 @@ def _prepare(
     if out is not None and Path(out).exists():
         save.claim(Path(out))
     training = prepare(model, data, recipe or Recipe(), step=step)
-    if tried and training.recipe.rehearse:
-        try:
+    try:
+        pin(training)
+        if tried and training.recipe.rehearse:
             training.notices += rehearse(training, None if out is None else Path(out))
-        except BaseException:
-            training.close()
-            raise
+    except BaseException:
+        training.close()
+        raise
     if out is not None:
         folder, _ = save.claim(Path(out))
         training.hold(folder)

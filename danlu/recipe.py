@@ -19,6 +19,7 @@ from msgspec import Meta
 
 Off = Literal["off"]
 Unit = Literal["epoch", "update"]
+Way = Literal["threads", "keep_memory", "channels_last", "fused", "foreach", "compile", "precision"]
 Count = Annotated[int, Meta(ge=1)]
 Whole = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
@@ -251,6 +252,13 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         monitor_mode: whether more is better; "auto" knows it from the metric's name.
         limit_batches: use only so many batches of every set, to try a recipe out.
         overfit_one_batch: train and evaluate on the first batch alone.
+        precision: "tf32" rounds the factors of float32 products on CUDA; "auto" allows "tf32" and "bf16", where the
+            hardware has units for them and timing shows that they pay.
+        plan: how this machine runs the updates: "auto" times several ways and pins the fastest in plan.json, "eager"
+            is PyTorch as it comes, and a path to a plan.json repeats another run's choice.
+        plan_without: ways that are not tried.
+        replan: search anew, where an earlier search is remembered, or where the plan of a file cannot run here.
+        retime: where updates become slower in mid-run, change the number of threads though it changes the last bits.
         deterministic: same seed, plan and machine, same bits.
         rehearse: before training, try out on two updates whether a killed run could be resumed exactly.
         log_every: updates between two rows of the running loss.
@@ -287,8 +295,12 @@ class Recipe(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     limit_batches: Count | Off = "off"
     overfit_one_batch: bool = False
     device: str = "auto"
-    precision: Literal["float32", "bf16", "fp16"] = "float32"
+    precision: Literal["float32", "tf32", "bf16", "fp16", "auto"] = "float32"
     threads: Count | Literal["auto"] = "auto"
+    plan: str = "auto"
+    plan_without: list[Way] = []
+    replan: bool = False
+    retime: bool = False
     deterministic: bool = True
     rehearse: bool = True
     log_every: Count = 50

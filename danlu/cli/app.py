@@ -36,6 +36,7 @@ Overrides = Annotated[
 ]
 At = Annotated[str, typer.Option(metavar="WHICH", help="the weights: best, last, or an update's number")]
 On = Annotated[str, typer.Option(metavar="SET", help="train, test, or a validation set's name; test if there is one")]
+Replan = Annotated[bool, typer.Option("--replan", help="search the plan anew, whatever was found before")]
 LimitBatches = Annotated[
     int | None, typer.Option("--limit-batches", metavar="N", help="use only N batches of every set, to try it out")
 ]
@@ -94,12 +95,14 @@ def train(
     overfit_one_batch: Annotated[
         bool, typer.Option("--overfit-one-batch", help="learn one batch by heart, to see that it can learn")
     ] = False,
+    replan: Replan = False,
 ) -> None:
     """Train a recipe, and leave a record of the run."""
     from danlu.cli.training import train as call
 
     overrides = _overrides(set_, limit_batches)
     overrides += ["overfit_one_batch=true"] if overfit_one_batch else []
+    overrides += ["replan=true"] if replan else []
     call(recipe, overrides, out, force=force, quiet=quiet)
 
 
@@ -137,6 +140,18 @@ def check(recipe: RecipeName, set_: Overrides = None, limit_batches: LimitBatche
     from danlu.cli.training import check as call
 
     call(recipe, _overrides(set_, limit_batches))
+
+
+@app.command()
+def plan(
+    recipe: Annotated[str, typer.Argument(metavar="RECIPE", help="a recipe as for train, or a run's folder")],
+    set_: Overrides = None,
+    replan: Replan = False,
+) -> None:
+    """Show which ways to run the updates were timed on this machine, and which was taken."""
+    from danlu.cli.plan import plan as call
+
+    call(recipe, set_ or [], replan=replan)
 
 
 @app.command(name="eval")

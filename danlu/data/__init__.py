@@ -9,6 +9,7 @@ from danlu.data.bad import BadPolicy, BadSamples
 from danlu.data.batch import Batches
 from danlu.data.batching import batches
 from danlu.data.dataset import Loader, Samples
+from danlu.data.fashion import cache_root
 from danlu.data.given import arrays, as_data, idx
 from danlu.data.idx_file import read_idx
 from danlu.data.named import fetch, info, load, names, options_of
@@ -31,6 +32,7 @@ __all__ = [
     "as_data",
     "augmented",
     "batches",
+    "cache_root",
     "class_total",
     "fetch",
     "idx",

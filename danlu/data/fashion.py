@@ -50,10 +50,14 @@ def fashion_mnist(ask: Ask) -> Data:
 
 
 def cache() -> Path:
-    """Return danlu's own folder for this data set: under $DANLU_CACHE, $XDG_CACHE_HOME/danlu or ~/.cache/danlu."""
+    """Return danlu's own folder for this data set."""
+    return cache_root() / NAME
+
+
+def cache_root() -> Path:
+    """Return danlu's folder for what can be had again: $DANLU_CACHE, $XDG_CACHE_HOME/danlu or ~/.cache/danlu."""
     own, shared = os.environ.get("DANLU_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    root = Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "danlu"
-    return root / NAME
+    return Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "danlu"
 
 
 def places() -> tuple[Path, ...]:

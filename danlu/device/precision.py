@@ -2,6 +2,7 @@
 
 import contextlib
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ def autocast(device: torch.device, precision: str) -> Context | None:
     Raises:
         RecipeError: "fp16" off CUDA, where its gradients would underflow without a scaler.
     """
-    if precision == "float32":
+    if precision in ("float32", "tf32"):
         return None
     if precision == "fp16" and device.type != "cuda":
         want = "float32 or bf16, because fp16 needs a CUDA device"
@@ -31,3 +32,19 @@ def autocast(device: torch.device, precision: str) -> Context | None:
 def grad_scaler(device: torch.device, precision: str) -> torch.amp.GradScaler | None:
     """Return the loss scaler that fp16 needs, or None. Cost: one host sync per update when there is one."""
     return torch.amp.GradScaler(device.type) if precision == "fp16" else None
+
+
+def has_units(device: torch.device, precision: str) -> bool:
+    """Say whether a device has units for a reduced precision; without them it is slower, not faster.
+
+    Args:
+        device: where training runs.
+        precision: "bf16" or "tf32".
+    """
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return False
+    return precision == "bf16" and ("avx512_bf16" in flags or "amx_bf16" in flags)

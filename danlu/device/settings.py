@@ -9,15 +9,18 @@ import numpy as np
 import torch
 
 from danlu import keyed
+from danlu.device.memory import memory_kept
 
 
 @contextlib.contextmanager
-def exact(*, deterministic: bool, threads: int) -> Iterator[None]:
+def exact(*, deterministic: bool, threads: int, keep_memory: bool = False, tf32: bool = False) -> Iterator[None]:
     """Hold the settings that fix every bit of a run, and put the caller's back at the end.
 
     Args:
         deterministic: refuse operations whose sums have no fixed order.
         threads: intra-op threads; always set, because another number gives other bits.
+        keep_memory: freed memory stays with the process meanwhile; changes no bit.
+        tf32: let CUDA round the factors of float32 products to 10 bits of mantissa.
     """
     before = (
         torch.are_deterministic_algorithms_enabled(),
@@ -34,14 +37,20 @@ def exact(*, deterministic: bool, threads: int) -> Iterator[None]:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
         torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision("highest")
-        yield
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        with memory_kept(keep_memory):
+            yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.utils.deterministic.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before[3]
         torch.set_num_threads(before[4])
         torch.set_float32_matmul_precision(before[5])
+
+
+def use_threads(threads: int) -> None:
+    """Let PyTorch compute by so many threads from here on, until the run's settings end."""
+    torch.set_num_threads(threads)
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from danlu.hooks.checkpoint import Checkpoint
 from danlu.hooks.early_stop import StopEarly
 from danlu.hooks.interrupt import Interrupt
 from danlu.hooks.log import Log
+from danlu.hooks.pace import Pace
 from danlu.hooks.progress import LiveProgress, PlainProgress, progress
 from danlu.hooks.record import Papers, Record, summary
 from danlu.recipe import Checkpoints, Settled
@@ -20,6 +21,7 @@ __all__ = [
     "Interrupt",
     "LiveProgress",
     "Log",
+    "Pace",
     "Papers",
     "PlainProgress",
     "Record",
@@ -43,5 +45,5 @@ def defaults(recipe: Settled, others: Sequence[Hook] = (), *, quiet: bool = Fals
         hooks.append(StopEarly(recipe.early_stop.patience))
     policy = Checkpoints() if recipe.checkpoints == "off" else recipe.checkpoints
     log = Log(recipe.log_every, tensorboard=recipe.tensorboard, retry=Retry(policy.retries, policy.retry_s))
-    hooks += [log, *others, Papers(), Checkpoint(policy), Record()]
+    hooks += [log, Pace(), *others, Papers(), Checkpoint(policy), Record()]
     return hooks if quiet else [*hooks, progress()]

@@ -5,39 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import torch
 
-from danlu import keyed, save, zero
+from danlu import save
 from danlu.errors import DanluError
+from danlu.measure.trial import Attributes, State, attributes_of, copied, fetched, one_update, untouched
 from danlu.train import Training
-from danlu.train.step import without_kernel
 
-State = tuple[dict[str, dict[str, Any]], dict[str, Any]]
-PLAIN = (bool, int, float, complex, str, bytes, type(None))
-COLLECTIONS = (list, dict, set)
-KINDS = (*PLAIN, *COLLECTIONS, torch.Tensor, zero.Tensor, np.ndarray)
 SEEDED = "; draw from danlu.data.rng(), random, numpy.random or torch, which are seeded for every sample"
 NAMED = 3  # so many of the things that differ are named
-
-
-class Seen(NamedTuple):
-    """An attribute as it was: its value, and a number that a change within it moves."""
-
-    value: Any
-    edits: int
-
-    def moved(self, before: "Seen | None") -> bool:
-        """Say whether it is another one than before, or the same one and changed."""
-        if before is None or self.edits != before.edits:
-            return True
-        both_plain = isinstance(self.value, PLAIN) and isinstance(before.value, PLAIN)
-        return bool(self.value != before.value) if both_plain else self.value is not before.value
-
-
-Attributes = dict[tuple[str, str], Seen]  # by their object's name and their own
 
 
 def rehearse(training: Training, out: Path | None = None) -> list[str]:
@@ -63,49 +41,33 @@ def rehearse(training: Training, out: Path | None = None) -> list[str]:
     """
     learner = training.learner
     with learner.session():
-        state, attributes = _copy(learner.state()), _attributes(training)
         try:
-            return _findings(training, attributes, out)
+            with untouched(training) as (_, attributes):
+                return _findings(training, attributes, out)
         except DanluError:
             raise
         except Exception:  # it will come up again in the run itself, which says where
             return []
-        finally:
-            _put_back(training, attributes)
-            learner.load(*state)
-            learner.bad_updates()  # read, so that none of the rehearsal's is taken for one of the run's
 
 
 def _findings(training: Training, attributes: Attributes, out: Path | None) -> list[str]:
     learner = training.learner
-    first, second = _fetched(training, 0), _fetched(training, 1)
+    first, second = fetched(training, 0), fetched(training, 1)
     moved = _generators()
-    _update(training, 0, first)
+    one_update(training, 0, first)
     if _generators() != moved:
         training.plan = learner.plan = replace(training.plan, generators="all")
     _evaluate(training)
-    before = _copy(learner.state())
-    after = _copy(before) if out is None else _saved_and_read(before, out)
+    before = copied(learner.state())
+    after = copied(before) if out is None else _saved_and_read(before, out)
     findings = [f"what was saved and read again differs: {_listed(names)}"] if (names := _differ(before, after)) else []
-    _update(training, 1, second)
-    whole = _copy(learner.state())
+    one_update(training, 1, second)
+    whole = copied(learner.state())
     learner.load(*after)
     findings += _data_findings(training, first, second)
-    _update(training, 1, second)
+    one_update(training, 1, second)
     names = _differ(whole, learner.state())
     return findings + ([_explained(names, training, attributes)] if names else [])
-
-
-def _update(training: Training, number: int, batches: list[Any]) -> None:
-    """Do one update as the loop does it."""
-    learner = training.learner
-    learner.seed(keyed.number("update", training.recipe.seed, number, 0))
-    try:
-        learner.update(batches, None)
-    except RuntimeError as error:
-        raise without_kernel(error) or error from error
-    if learner.schedule_per == "update":
-        learner.step_schedule()
 
 
 def _evaluate(training: Training) -> None:
@@ -114,14 +76,6 @@ def _evaluate(training: Training) -> None:
         with training.learner.evaluating():
             training.learner.evaluate(batches.batch(0, 0))
             training.learner.evaluation_figures()
-
-
-def _fetched(training: Training, update: int) -> list[Any]:
-    """Return an update's micro-batches, fetched now."""
-    epoch, index = divmod(update, training.updates_per_epoch)
-    start = index * training.recipe.accumulate
-    stop = min(start + training.recipe.accumulate, training.batches_per_epoch)
-    return [training.train.batch(epoch, position) for position in range(start, stop)]
 
 
 def _saved_and_read(state: State, out: Path) -> State:
@@ -135,7 +89,7 @@ def _saved_and_read(state: State, out: Path) -> State:
 def _data_findings(training: Training, first: list[Any], second: list[Any]) -> list[str]:
     """Fetch the batches again, in another order and by the workers, and compare."""
     if not (
-        _same_batches(training, second, _fetched(training, 1)) and _same_batches(training, first, _fetched(training, 0))
+        _same_batches(training, second, fetched(training, 1)) and _same_batches(training, first, fetched(training, 0))
     ):
         return [f"the data: the same samples, fetched twice, differ in their values{SEEDED}"]
     if not _same_batches(training, first[:1], [next(training.train.iterate(0, 0))]):
@@ -145,43 +99,15 @@ def _data_findings(training: Training, first: list[Any], second: list[Any]) -> l
 
 def _explained(names: list[str], training: Training, before: Attributes) -> str:
     """Say what differs after a resume, and what may be the reason."""
-    moved = [".".join(filter(None, key)) for key, seen in _attributes(training).items() if seen.moved(before.get(key))]
+    moved = [
+        ".".join(filter(None, key)) for key, seen in attributes_of(training).items() if seen.moved(before.get(key))
+    ]
     text = f"an update after a resume differs from the same update without one, in {_listed(names)}"
     if len(moved) > 1:
         return f"{text}; {_listed(moved)} change in training and are in no state dict: make them buffers"
     if moved:
         return f"{text}; {moved[0]} changes in training and is in no state dict: make it a buffer"
     return f"{text}; model, step or optimizer remember something that is in no state dict"
-
-
-def _attributes(training: Training) -> Attributes:
-    """Return plain values, tensors and collections that are attributes of what learns; no parameter or buffer is."""
-    found: Attributes = {}
-    for name, one in training.learner.objects().items():
-        held = vars(one)
-        saved = {*held.get("_parameters", ()), *held.get("_buffers", ())}
-        kinds = PLAIN if name == "optimizer" else KINDS  # an optimizer's tensors are in its state dict
-        found |= {
-            (name, key): Seen(v, _edits(v)) for key, v in held.items() if isinstance(v, kinds) and key not in saved
-        }
-    return found
-
-
-def _edits(value: Any) -> int:
-    """Return a number that a change in place moves: a collection's length, or how often a tensor was written to."""
-    if isinstance(value, COLLECTIONS):
-        return len(value)
-    if isinstance(value, zero.Tensor):
-        return value._version[0]
-    return value._version if isinstance(value, torch.Tensor) and not value.is_inference() else 0
-
-
-def _put_back(training: Training, attributes: Attributes) -> None:
-    """Set attributes that have another value now; what was changed in place stays as it is."""
-    objects = training.learner.objects()
-    for (name, attribute), seen in attributes.items():
-        if vars(objects[name]).get(attribute) is not seen.value:
-            setattr(objects[name], attribute, seen.value)
 
 
 def _listed(names: list[str]) -> str:
@@ -217,11 +143,6 @@ def _flat(tensors: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
 def _same(one: Any, two: Any) -> bool:
     return bool(one.dtype == two.dtype and one.shape == two.shape and one.tobytes() == two.tobytes())
-
-
-def _copy(state: State) -> State:
-    tensors = {group: {name: np.array(a, order="C") for name, a in named.items()} for group, named in state[0].items()}
-    return tensors, save.from_json(save.to_json(state[1]))
 
 
 def _generators() -> tuple[Any, ...]:

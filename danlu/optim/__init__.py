@@ -9,6 +9,7 @@ from danlu.optim.ema import Ema
 from danlu.optim.freeze import freeze
 from danlu.optim.groups import param_groups
 from danlu.optim.init import INITIALISERS, initialise
+from danlu.optim.kernels import WAYS, compute_by, ways_of
 from danlu.optim.named_state import export_state, import_state
 from danlu.optim.optimizers import OPTIMIZERS, make_optimizer
 from danlu.optim.schedules import SCHEDULES, Schedule, changes_with_horizon, make_schedule
@@ -17,10 +18,12 @@ __all__ = [
     "INITIALISERS",
     "OPTIMIZERS",
     "SCHEDULES",
+    "WAYS",
     "Ema",
     "Schedule",
     "changes_with_horizon",
     "clip",
+    "compute_by",
     "export_state",
     "freeze",
     "import_state",
@@ -28,4 +31,5 @@ __all__ = [
     "make_optimizer",
     "make_schedule",
     "param_groups",
+    "ways_of",
 ]

@@ -53,6 +53,10 @@ class Learner(ABC):
     after_backward: Callable[[], None] | None = None
 
     @abstractmethod
+    def use(self, plan: Plan) -> None:
+        """Run updates as a plan of this engine says, from the next session on."""
+
+    @abstractmethod
     def session(self) -> AbstractContextManager[None]:
         """Hold the engine's settings for a run, and put the caller's settings and generators back afterwards."""
 

@@ -21,11 +21,13 @@ from danlu.track import Run
 from danlu.train.state import COUNTERS, TrainState
 from danlu.train.training import Training
 
-SAFE = ("about", "checkpoints", "data.bad_quota", "data.workers", "log_every", "minutes", "rehearse", "tensorboard")
+SAFE = (
+    *("about", "checkpoints", "data.bad_quota", "data.workers", "log_every", "minutes", "rehearse", "tensorboard"),
+    *("plan", "plan_without", "replan"),  # a resumed run has the plan that it began with
+)
 IGNORED = ("weights",)  # a resumed run goes on from its own
 RATES = ("optim", "schedule", *("epochs", "updates"))  # what learning rates and their course depend on
 THREADS_MAX = 4096  # more would not start
-PRECISIONS = ("float32", "bf16", "fp16")
 ANOTHER_RECIPE = "resumed with another recipe"
 LENGTH = ("epochs", "updates")  # safe unless the schedule's curve depends on the run's length
 
@@ -49,16 +51,25 @@ def with_statistics(folder: Path, recipe: Recipe) -> Recipe:
 
 def pinned_plan(folder: Path, now: Plan) -> Plan:
     """Return the plan that a run began with, whatever this machine would choose today."""
-    path = folder / "plan.json"
+    plan = read_plan(folder / "plan.json", now)
+    choose(plan.device)  # refuses a device that this machine does not have
+    return plan
+
+
+def read_plan(path: Path, now: Plan) -> Plan:
+    """Return the plan of a file; what it does not say is as in `now`.
+
+    Raises:
+        RunError: it is missing, damaged, or of the other engine.
+    """
     known = save.read_json(path)
     try:
         plan = msgspec.convert({**asdict(now), **known}, Plan)
         sizes_fit = 0 < plan.threads <= THREADS_MAX and 0 < plan.eval_batch_size < 2**63
-        if not sizes_fit or plan.engine != now.engine or plan.precision not in PRECISIONS:
-            raise ValueError(f"{plan.engine}, {plan.precision}, {plan.threads} threads, {plan.eval_batch_size} samples")
+        if not sizes_fit or plan.engine != now.engine:
+            raise ValueError(f"{plan.engine}, {plan.threads} threads, {plan.eval_batch_size} samples")
     except (TypeError, ValueError) as error:
-        raise damaged(path, error, "the plan that the run began with") from None
-    choose(plan.device)  # refuses a device that this machine does not have
+        raise damaged(path, error, "the plan of a run") from None
     return plan
 
 

@@ -26,6 +26,7 @@ from danlu.optim import Ema, Schedule, clip, make_schedule
 from danlu.train.graph import write_graph
 from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
 from danlu.train.lone_sample import batch_norms, first_sample, one_value_per_channel
+from danlu.train.planned import as_planned, compiled
 from danlu.train.sums import Sums
 from danlu.train.watch import Watch
 from danlu.train.weights import as_array, export_parts, import_parts
@@ -59,20 +60,29 @@ class TorchLearner(Learner):
     """A `torch.nn.Module` and how it learns."""
 
     def __init__(self, parts: Parts, plan: Plan, seed: int) -> None:
-        self.parts, self.plan = parts, plan
+        self.parts = parts
         self.device = torch.device(plan.device)
         self._seed = seed
-        self._cast = device.autocast(self.device, plan.precision) or contextlib.nullcontext
+        self.use(plan)
         self._clips = parts.clip_norm is not None or parts.clip_value is not None
         self.schedule_per = "off"
         self._sums = Sums(parts.objective, self.device, own_step=parts.step is not None)
         self._watch = Watch()
 
+    def use(self, plan: Plan) -> None:
+        """Run updates as a plan says, from the next session on."""
+        self.plan = plan
+        self._cast = device.autocast(self.device, plan.precision) or contextlib.nullcontext
+        self._model: Callable[..., Any] = compiled(self.parts.model) if plan.compiled else self.parts.model
+
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
-        """Hold exact settings; the caller's settings and generators come back at the end."""
-        plan = self.plan
-        with device.kept_generators(), device.exact(deterministic=plan.deterministic, threads=plan.threads):
+        """Hold the plan and exact settings; the caller's settings and generators come back at the end."""
+        plan, tf32 = self.plan, self.plan.precision == "tf32"
+        settings = device.exact(
+            deterministic=plan.deterministic, threads=plan.threads, keep_memory=plan.keep_memory, tf32=tf32
+        )
+        with device.kept_generators(), settings, as_planned(self.parts, plan):
             device.seed_all(keyed.number("fit", self._seed))
             yield
 
@@ -86,8 +96,8 @@ class TorchLearner(Learner):
 
     def update(self, batches: Sequence[Batch], on_grads: Callable[[], None] | None) -> Result:
         """Do one update: forward and backward per micro-batch, clip, step, average; add to the sums as it goes."""
-        parts = self.parts
-        model, optimizer, objective, scaler = parts.model, parts.optimizer, parts.objective, parts.scaler
+        parts, model = self.parts, self._model
+        optimizer, objective, scaler = parts.optimizer, parts.objective, parts.scaler
         for group in optimizer.param_groups:
             for parameter in group["params"]:
                 parameter.grad = None
@@ -118,7 +128,7 @@ class TorchLearner(Learner):
             scaler.step(optimizer)
             scaler.update()
         if parts.ema is not None:
-            parts.ema.update(model)
+            parts.ema.update(parts.model)
         self._watch.done()
         return Result(loss.detach(), samples, output)
 
@@ -136,7 +146,7 @@ class TorchLearner(Learner):
         total = sum(function.denominator(target) for _, target in batches)
         return lambda loss, batch: function.total(loss, function.denominator(batch[1])) / total
 
-    def _own_step(self, step: Step, batch: Batch, model: nn.Module) -> Tensor:
+    def _own_step(self, step: Step, batch: Batch, model: Any) -> Tensor:
         loss = step(model, batch)
         if isinstance(loss, dict):
             self._sums.add_named(loss, count(batch))
@@ -333,7 +343,7 @@ class TorchLearner(Learner):
             write_graph(self._evaluated(), batch[0], folder)
 
 
-def forward(model: nn.Module, inputs: Any) -> Any:
+def forward(model: Callable[..., Any], inputs: Any) -> Any:
     """Call the model as its inputs ask for: one tensor, several, or several by name."""
     if isinstance(inputs, Tensor):
         return model(inputs)

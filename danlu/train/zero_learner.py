@@ -61,6 +61,10 @@ class ZeroLearner(Learner):
         self._sums = Sums(parts.objective, torch.device("cpu"), own_step=parts.step is not None)
         self._watch = Watch()
 
+    def use(self, plan: Plan) -> None:
+        """Run updates as a plan says, from the next session on."""
+        self.plan = plan
+
     @contextlib.contextmanager
     def session(self) -> Iterator[None]:
         """Hold the plan's threads; the caller's settings and generators come back at the end."""

@@ -1,0 +1,87 @@
+"""Ways to run an update that may be faster than plain eager PyTorch, and how far each may differ from it."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from danlu import device
+from danlu.device import Plan
+from danlu.optim import ways_of
+from danlu.train import Training
+from danlu.train.step import TorchLearner
+
+EXACT, REORDERED, REDUCED = 0.0, 1e-4, 5e-2  # largest relative difference of loss and gradients
+ACROSS_KINKS = 5e-2  # of gradients that rounding sends across the kink of a ReLU, if without kinks they are alike
+COMPILE_RUN_S = 1800.0  # a shorter run does not earn back what compiling may take
+COMPILE_LAYER_S = 0.8  # seconds that compiling takes for a layer, about, and 3 for a start
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One change of a plan.
+
+    Fields:
+        name: for people. way: the recipe's name for it.
+        change: the fields of the plan that are set.
+        beside: what it is compared with: "eager" in loss and gradients, or the "best" plan so far in the weights after
+            two updates as well, where the gradients should be the same.
+        tolerance: how far it may differ, relative to that.
+        start_s: seconds that its first update takes longer.
+        refusal: why it need not be tried, or "".
+    """
+
+    name: str
+    way: str
+    change: dict[str, Any]
+    tolerance: float
+    beside: Literal["eager", "best"] = "eager"
+    start_s: float = 0.0
+    refusal: str = ""
+
+
+def candidates(training: Training, expected_s: float) -> list[Candidate]:
+    """Return what is worth trying for a training on its device, in the order of trying.
+
+    Args:
+        training: PyTorch's, prepared.
+        expected_s: seconds that the run will take in plain eager.
+    """
+    learner, recipe = training.learner, training.recipe
+    assert isinstance(learner, TorchLearner)
+    found = _on_cpu(training.plan, recipe.threads == "auto") if learner.device.type == "cpu" else []
+    if device.can_lie_otherwise(learner.parts.model):
+        found.append(Candidate("channels_last", "channels_last", {"memory_format": "channels_last"}, REORDERED))
+    tolerances = {"fused": REORDERED, "foreach": EXACT}
+    found += [
+        Candidate(f"{way} optimizer", way, {"optimizer": way}, tolerances[way], "best")
+        for way in ways_of(learner.parts.optimizer)
+    ]
+    if recipe.precision == "auto":
+        found += [_precision(learner, name) for name in ("tf32", "bf16")]
+    return [one for one in [*found, _compiled(learner, expected_s)] if one.way not in recipe.plan_without]
+
+
+def thread_candidates(plan: Plan) -> list[Candidate]:
+    """Return smaller numbers of threads: another process may hold a core, and small products gain nothing by two."""
+    numbers = sorted({1, plan.threads // 2} - {0, plan.threads}, reverse=True)
+    return [Candidate("1 thread" if n == 1 else f"{n} threads", "threads", {"threads": n}, REORDERED) for n in numbers]
+
+
+def _on_cpu(plan: Plan, choose_threads: bool) -> list[Candidate]:
+    found = thread_candidates(plan) if choose_threads else []
+    if device.can_keep_memory():
+        found.append(Candidate("kept memory", "keep_memory", {"keep_memory": True}, EXACT, "best"))
+    return found
+
+
+def _precision(learner: TorchLearner, name: str) -> Candidate:
+    there = device.has_units(learner.device, name)
+    refusal = "" if there else f"this {learner.device.type} has no units for {name}"
+    return Candidate(name, "precision", {"precision": name}, REDUCED, refusal=refusal)
+
+
+def _compiled(learner: TorchLearner, expected_s: float) -> Candidate:
+    layers = sum(1 for module in learner.parts.model.modules() if not list(module.children()))
+    start_s = 3.0 + COMPILE_LAYER_S * layers
+    short = f"a run of about {expected_s:.3g} s does not earn back about {start_s:.0f} s of compiling"
+    refusal = short if expected_s < COMPILE_RUN_S else ""
+    return Candidate("torch.compile", "compile", {"compiled": True}, REORDERED, start_s=start_s, refusal=refusal)

@@ -1,0 +1,177 @@
+"""The plan: ways to run this model on this batch are timed, compared with plain eager, and the fastest is taken.
+
+At most 2 % of the time that the run is expected to take goes into it, and at most 20 s. The candidates are tried one
+after the other, each beside the best plan so far, turn by turn; what is taken stays for the ones that follow.
+"""
+
+import statistics
+import time
+from dataclasses import replace
+from typing import Any
+
+from danlu.device import Plan, Tried
+from danlu.errors import DanluError
+from danlu.measure.candidates import ACROSS_KINKS, REORDERED, Candidate, candidates, thread_candidates
+from danlu.measure.compare import Outcome, difference, outcome, same
+from danlu.measure.trial import State, fetched, one_update, untouched
+from danlu.train import Training
+
+SHARE, LIMIT_S = 0.02, 20.0
+LEAST_UPDATES = 1000  # 2 % of a shorter run is not enough to try anything
+FASTER, CLEARLY, HOPELESS = 0.97, 0.9, 1.1  # ratios: taken below the first; no more turns beyond the others
+TURNS = 5
+TOO_SHORT = "not tried: the search may take"
+BLOCK_S, BLOCK_UPDATES = 0.02, 10  # an update is timed in blocks of about so many seconds, and at most so many updates
+
+
+def search(training: Training, *, limit_s: float | None = None, only_threads: bool = False) -> Plan:
+    """Return the fastest plan found; the training is left as it was, its plan included.
+
+    Args:
+        training: prepared and not begun, of PyTorch.
+        limit_s: seconds that it may take; the default is 2 % of the expected run, and at most 20.
+        only_threads: try other numbers of threads, and nothing else.
+
+    Raises:
+        DanluError: the first update fails for a reason that danlu knows.
+
+    Cost: copies of the state and of the gradients; some updates under each plan, which are taken back.
+    """
+    plain = training.plan
+    try:
+        with untouched(training) as (state, _):
+            found = Search(training, state, limit_s)
+            return found.threads() if only_threads else found.everything()
+    finally:
+        training.learner.use(plain)
+
+
+def update_s(training: Training) -> float:
+    """Return the median seconds of an update under a training's own plan; the training is left as it was."""
+    with untouched(training) as (state, _):
+        return Search(training, state, 0.0).first_s
+
+
+class Search:
+    """What is known so far: the best plan, and what was tried."""
+
+    def __init__(self, training: Training, state: State, limit_s: float | None) -> None:
+        self._training, self._state = training, state
+        self._plain = self._best = training.plan
+        self._batches = fetched(training, 0)
+        self._rows: list[Tried] = []
+        self._outcomes: dict[tuple[Plan, int, bool], Outcome] = {}
+        self._alike = True
+        self._block_updates = 1
+        self._begun_s = time.perf_counter()
+        self._update_s = self.first_s = self._block(self._plain)
+        self._block_updates = max(1, min(BLOCK_UPDATES, round(BLOCK_S / self._update_s)))
+        self._expected_s = self._expected()
+        self._limit_s = min(LIMIT_S, SHARE * self._expected_s) if limit_s is None else limit_s
+        self._rows.append(Tried("plain eager", "the measure", self._update_s, 1.0, 0.0))
+
+    def everything(self) -> Plan:
+        """Try every candidate."""
+        for one in candidates(self._training, self._expected_s):
+            if one.way == "foreach" and self._best.optimizer == "fused":
+                continue
+            self._try(one)
+        return self._found()
+
+    def threads(self) -> Plan:
+        """Try other numbers of threads."""
+        for one in thread_candidates(self._plain):
+            self._try(one)
+        return self._found()
+
+    def _found(self) -> Plan:
+        return replace(self._best, update_s=self._update_s, threads_alike=self._alike, tried=tuple(self._rows))
+
+    def _expected(self) -> float:
+        """Return the seconds that the run will take in plain eager."""
+        updates, minutes = self._training.updates_total, self._training.recipe.minutes
+        limits = [] if updates is None else [updates * self._update_s]
+        return min([*limits, *([] if minutes == "off" else [minutes * 60])])
+
+    def _try(self, one: Candidate) -> None:
+        """Time a candidate, compare it, and take it if it is faster."""
+        left_s = self._limit_s - (time.perf_counter() - self._begun_s)
+        needed_s = one.start_s + self._update_s * (3 + 4 * (self._block_updates + 1))
+        if one.refusal or needed_s > left_s:
+            why = f"{TOO_SHORT} {self._limit_s:.2g} s of a run of about {self._expected_s:.3g} s"
+            self._rows.append(Tried(one.name, f"not tried: {one.refusal}" if one.refusal else why))
+            return
+        plan = replace(self._best, **one.change)
+        try:
+            differs = self._difference(plan, one)
+            if not differs <= one.tolerance:
+                verdict = f"refused: it differs by {differs:.1e}, where {one.tolerance:.0e} is allowed"
+                self._rows.append(Tried(one.name, verdict, difference=differs))
+                return
+            update_s, ratio = self._beside(plan)
+        except DanluError:
+            raise
+        except Exception as error:  # whatever a model may do that is run in another way
+            reason = next(iter(str(error).splitlines()), "")
+            self._rows.append(Tried(one.name, f"refused: {type(error).__name__}: {reason}"[:200]))
+            return
+        verdict = "taken" if ratio < FASTER else "slower" if ratio > 1 / FASTER else "no faster"
+        self._rows.append(Tried(one.name, verdict, update_s, ratio, differs))
+        if verdict == "taken":
+            self._best, self._update_s = plan, update_s
+
+    def _difference(self, plan: Plan, one: Candidate) -> float:
+        """Return how far a candidate's numbers are from those that it is compared with."""
+        best = one.beside == "best"
+        reference, updates = (self._best, 2) if best else (self._plain, 1)
+        mine, theirs = self._outcome(plan, updates), self._outcome(reference, updates)
+        if one.way == "threads":
+            self._alike = self._alike and same(mine, theirs)
+        loss, rest = difference(mine, theirs, weights=best)
+        if one.tolerance == REORDERED and loss <= REORDERED < rest <= ACROSS_KINKS:
+            mine, theirs = self._outcome(plan, updates, smooth=True), self._outcome(reference, updates, smooth=True)
+            rest = max(difference(mine, theirs, weights=best))
+        return max(loss, rest)
+
+    def _outcome(self, plan: Plan, updates: int, *, smooth: bool = False) -> Outcome:
+        """Return what a plan's first updates come to; those that others are compared with are not run again."""
+        key, references = (plan, updates, smooth), (self._plain, self._best)
+        if key in self._outcomes:
+            return self._outcomes[key]
+        found = outcome(self._training, plan, self._state, self._batches, updates=updates, smooth=smooth)
+        if plan in references:
+            self._outcomes = {known: one for known, one in self._outcomes.items() if known[0] in references}
+            self._outcomes[key] = found
+        return found
+
+    def _beside(self, plan: Plan) -> tuple[float, float]:
+        """Return seconds of an update, and their ratio to those of the best plan, measured turn by turn."""
+        mine, ratios = list[float](), list[float]()
+        for turn in range(TURNS):
+            pair = [plan, self._best] if turn % 2 == 0 else [self._best, plan]
+            seconds = {one: self._block(one) for one in pair}
+            mine.append(seconds[plan])
+            ratios.append(seconds[plan] / seconds[self._best])
+            spent_s = time.perf_counter() - self._begun_s
+            clear = not CLEARLY < statistics.median(ratios) < HOPELESS
+            if turn and (clear or spent_s > self._limit_s):
+                break
+        return statistics.median(mine), statistics.median(ratios)
+
+    def _block(self, plan: Plan) -> float:
+        """Return the median seconds of an update under a plan, after one that warms up."""
+        training, times = self._training, list[float]()
+        training.learner.use(plan)
+        with training.learner.session():
+            one_update(training, 0, self._batches)
+            for number in range(1, 1 + self._block_updates):
+                begun_s = time.perf_counter()
+                _wait(training, one_update(training, number, self._batches).loss)
+                times.append(time.perf_counter() - begun_s)
+        return statistics.median(times)
+
+
+def _wait(training: Training, loss: Any) -> None:
+    """Wait until an update is done, on a device that runs beside the host."""
+    if training.plan.device != "cpu":
+        training.learner.array(loss)
