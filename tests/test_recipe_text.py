@@ -239,7 +239,7 @@ def test_what_is_no_override_is_said(text):
         ("data.stratify=maybe", "data.stratify", "maybe", 'true or false or "default"'),
         ("data.sampler=shufle", "data.sampler", "shufle", '"shuffle" or "in_order" or "balanced"'),
         ("deterministic=1", "deterministic", "1", "true or false"),
-        ("precision=fp64", "precision", "fp64", '"float32" or "bf16" or "fp16"'),
+        ("precision=fp64", "precision", "fp64", '"float32" or "tf32" or "bf16" or "fp16" or "auto"'),
         ("about=3", "about", "3", "a string"),
         ("freeze=0.weight", "freeze", "0.weight", "a list, each a string"),
         ("freeze=[1]", "freeze[0]", "1", "a string"),

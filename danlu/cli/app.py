@@ -148,7 +148,7 @@ def plan(
     set_: Overrides = None,
     replan: Replan = False,
 ) -> None:
-    """Show which ways to run the updates were timed on this machine, and which was taken."""
+    """Time ways to run a recipe's updates, and show which is taken."""
     from danlu.cli.plan import plan as call
 
     call(recipe, set_ or [], replan=replan)

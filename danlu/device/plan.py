@@ -4,7 +4,7 @@
 floats in another order.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
@@ -68,7 +68,7 @@ class Plan:
     compiled: bool = False
     threads_alike: bool = False
     update_s: float | None = None
-    tried: tuple[Tried, ...] = ()
+    tried: list[Tried] = field(default_factory=list, hash=False)
 
     @property
     def place(self) -> str:

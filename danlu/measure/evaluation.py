@@ -41,7 +41,7 @@ def with_evaluation(training: Training, plan: Plan, limit_s: float) -> Plan:
         name = f"evaluation by {size}, not {best}"
         rows.append(Tried(name, "taken" if taken else "no faster", sample_s * size, sample_s / best_s))
         best, best_s = (size, sample_s) if taken else (best, best_s)
-    return replace(plan, eval_batch_size=best, tried=(*plan.tried, *rows))
+    return replace(plan, eval_batch_size=best, tried=[*plan.tried, *rows])
 
 
 def adopt_size(training: Training, size: int) -> None:

@@ -113,7 +113,7 @@ def _look_again(training: Training) -> None:
         return
     found = search(training, only_threads=True)
     if found.threads != plan.threads:
-        adopt(training, replace(found, tried=(*plan.tried, *found.tried)))
+        adopt(training, replace(found, tried=[*plan.tried, *found.tried]))
         text = f"updates take {now_s / plan.update_s:.1f} times as long as when the plan was found: "
         text += f"{found.threads} instead of {plan.threads} threads for this run, which changes the last bits"
         training.notices.append(text)

@@ -85,7 +85,7 @@ class Search:
         return self._found()
 
     def _found(self) -> Plan:
-        return replace(self._best, update_s=self._update_s, threads_alike=self._alike, tried=tuple(self._rows))
+        return replace(self._best, update_s=self._update_s, threads_alike=self._alike, tried=self._rows)
 
     def _expected(self) -> float:
         """Return the seconds that the run will take in plain eager."""

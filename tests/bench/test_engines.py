@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_engines_agree_and_the_report_is_written(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.engines", "--rounds", "2", "--tasks", "line", "small"]
     command += ["--results", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads((tmp_path / "engines.json").read_text())
     for name in ("line", "small"):

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 def test_danlu_killed_and_resumed(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "bench.resume", "--only", "danlu", "--results", str(tmp_path)]
     command += ["--epochs", "2", "--every", "4", "--kill", "38"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
     row = json.loads((tmp_path / "resume.json").read_text())["trainers"]["danlu"]
     assert row["repeats"]

@@ -44,6 +44,13 @@ def test_a_run_folder_is_complete_and_every_file_can_be_read(tmp_path: Path):
         "engine": "torch",
         "generators": "torch",
         "eval_batch_size": 10,
+        "memory_format": "as given",
+        "optimizer": "as given",
+        "keep_memory": False,
+        "compiled": False,
+        "threads_alike": False,
+        "update_s": None,
+        "tried": [],
     }
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["packages"]["torch"] == torch.__version__

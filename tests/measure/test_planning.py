@@ -143,7 +143,7 @@ def test_eager_and_short_runs_are_not_searched() -> None:
     for one in (recipe(plan="eager", epochs=1000), recipe()):
         training = prepare(network(), pictures(), one)
         pin(training)
-        assert training.plan.tried == ()
+        assert training.plan.tried == []
         training.close()
 
 
@@ -165,7 +165,7 @@ def test_precision_is_tried_where_the_recipe_allows_it() -> None:
 def test_a_plan_is_remembered_for_the_same_run_alone(tmp_path: Path) -> None:
     training = prepare(network(), pictures(), recipe(epochs=300))
     place = place_of(training)
-    plan = dataclasses.replace(training.plan, keep_memory=True, optimizer="fused", tried=())
+    plan = dataclasses.replace(training.plan, keep_memory=True, optimizer="fused", tried=[])
     place.parent.mkdir(parents=True)
     save.write_json(place, dataclasses.asdict(plan))
     pin(training)
