@@ -30,6 +30,8 @@ from danlu.device import environment
 RESULTS = Path(__file__).parent / "results"
 PACKAGES = ("torch", "lightning", "accelerate", "pytorch-ignite", "skorch", "torchdata")
 
+Line = dict[str, Any]  # what one update saw
+
 
 def leg(name: str, folder: Path, options: argparse.Namespace, *, kill: int = 0, resume: bool = False) -> int:
     """Run one leg of a run; return how its process ended."""
@@ -55,7 +57,7 @@ def compare(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     later = per_epoch * (options.epochs - 1 - (options.kill - 1) // per_epoch)
     ended = len(second) - later  # updates of the second part that belong to the interrupted epoch
     begun = (options.kill - 1) // per_epoch * per_epoch
-    samples = Counter(number for line in [*first[begun:step], *second[:ended]] for number in line["ids"])
+    samples = Counter(number for line in counted(first, second[:ended], begun, step) for number in line["ids"])
     everyone = {number for line in straight[:per_epoch] for number in line["ids"]}
     pairs = list(zip(straight[step:], second, strict=False))
     return {
@@ -72,7 +74,18 @@ def compare(name: str, folder: Path, options: argparse.Namespace) -> dict[str, A
     }
 
 
-def seen(folder: Path) -> list[dict[str, Any]]:
+def counted(first: list[Line], second: list[Line], begun: int, step: int) -> list[Line]:
+    """Return the updates of the interrupted epoch that count in the final weights.
+
+    Args:
+        first, second: what was trained until the kill, and from the resume to the end of the epoch.
+        begun: updates before the epoch.
+        step: the update that the second part goes on after; it may lie before the epoch.
+    """
+    return [*first[begun:step], *second[max(0, begun - step) :]]
+
+
+def seen(folder: Path) -> list[Line]:
     """Return what each training update saw, in the order in which they were done."""
     return [json.loads(line) for line in (folder / "seen.jsonl").read_text().splitlines()]
 
