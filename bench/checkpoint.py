@@ -33,7 +33,6 @@ from danlu import hooks, save
 from danlu.data import Arrays, Data
 from danlu.device import environment
 from danlu.recipe import Checkpoints
-from danlu.recipe_text import write
 from danlu.train import Training, prepare, run
 from danlu.train import resume as resuming
 
@@ -181,7 +180,6 @@ def _stopped(recipe: danlu.Recipe, data: Data, home: Path, at: int) -> Path:
     training.record_in(home)
     training.state.position = training.state.updates_done = at
     save.write(save.folder(home, at), *training.state.state_dict())
-    save.write_atomic(home / "recipe.toml", write(training.recipe).encode())
     training.store.close()
     training.close()
     return home

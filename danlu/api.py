@@ -205,7 +205,8 @@ def replay(
     folder = Path(folder)
     stored = resuming.stored_recipe(folder)
     at, start = replaying.nearest(folder, update, rebuilt=model is None and stored.model is not None)
-    replaying.check_given(folder, stored, model=model, data=data)
+    call = "danlu.replay(run, update, model, data=data)"
+    resuming.check_given(folder, stored, call, model=model, data=data)
     model = build_model(stored.model, stored.seed, stored.engine) if model is None else model
     data = build_data(stored.data, stored.seed) if data is None else data
     training, _ = _as_before(model, data, recipe or stored, step, folder, resumed=start is not None)
@@ -238,11 +239,10 @@ def _resumed(
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return _prepare(model, data, recipe, step, out, tried=True)
     recipe = resuming.stored_recipe(folder) if recipe is None else recipe
-    training, notices = _as_before(model, data, recipe, step, folder, accept=how == "accept changes")
-    training.notices += notices
+    training, changed = _as_before(model, data, recipe, step, folder, accept=how == "accept changes")
     over = True
     try:
-        over = resuming.go_on(training, folder, strict=how == "strict") is not None
+        over = resuming.go_on(training, folder, strict=how == "strict", changed=changed) is not None
     finally:
         if over:
             training.close()
@@ -258,13 +258,13 @@ def _as_before(
     *,
     accept: bool = False,
     resumed: bool = True,
-) -> tuple[Training, list[str]]:
+) -> tuple[Training, resuming.Changes]:
     """Prepare what a run was, by the plan that it began with; return it and what is otherwise now."""
     recipe = resuming.with_statistics(folder, recipe)
     settled, _ = settle_for(model, recipe)
-    notices = resuming.check_changes(folder, settled, accept=accept)
+    changed = resuming.check_changes(folder, settled, accept=accept)
     plan = resuming.pinned_plan(folder, plan_for(settled))
-    return prepare(model, data, recipe, step=step, plan=plan, resumed=resumed), notices
+    return prepare(model, data, recipe, step=step, plan=plan, resumed=resumed), changed
 
 
 def _prepare(

@@ -23,7 +23,7 @@ from danlu.measure import rehearse
 from danlu.recipe import Settled
 from danlu.recipe_text import from_tree, read, to_tree
 from danlu.train import Training, build_data, build_model, prepare
-from danlu.train.resume import stored_recipe
+from danlu.train.resume import check_given, stored_recipe
 
 REHEARSED = "two updates, a save and a resume agree bit for bit"
 TRUTH_ROWS = 20  # parameters with more numbers than this are summed up in one line
@@ -59,11 +59,7 @@ def train(name: str, overrides: list[str], out: Path | None, *, force: bool, qui
 def resume(folder: Path, overrides: list[str], *, accept_changes: bool, strict: bool, quiet: bool) -> None:
     """Go on with a run in its own folder."""
     recipe = from_tree(to_tree(stored_recipe(folder)), overrides)
-    if recipe.model is None or recipe.data is None:
-        missing = " and no ".join(name for name in ("model", "data") if getattr(recipe, name) is None)
-        fix = f'call danlu.fit(model, data, recipe, out="{folder}", resume=True) from Python'
-        want = "a run of a recipe that names both"
-        raise RunError(where=str(folder), got=f"a recipe that names no {missing}", want=want, fix=fix)
+    check_given(folder, recipe, f'danlu.fit(model, data, recipe, out="{folder}", resume=True)')
     data, model = _data(recipe), _model(recipe)
     before = danlu.Run(folder).summary
     how: Literal[True, "accept changes", "strict"] = True

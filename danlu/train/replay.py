@@ -14,7 +14,6 @@ import numpy as np
 
 from danlu import save
 from danlu.errors import RunError
-from danlu.recipe import Settled
 from danlu.save.checkpoint import Checkpoint
 from danlu.track import Run
 from danlu.train.finite import sample_ids
@@ -136,15 +135,6 @@ def check_update(folder: Path, update: int, planned: int | None) -> None:
     if update < 1 or (last is not None and update > last):
         want = "a whole number >= 1" if last is None else f"one of the run's updates, 1 to {last:,}"
         raise RunError(where="update", got=update, want=want, fix="choose one of them")
-
-
-def check_given(folder: Path, recipe: Settled, *, model: Any, data: Any) -> None:
-    """Raise `RunError` where neither the caller nor the run's recipe says which model or data."""
-    known = {"model": (model, recipe.model), "data": (data, recipe.data)}
-    missing = [name for name, ones in known.items() if ones == (None, None)]
-    if missing:
-        want, fix = "a run of a recipe that names both", "call danlu.replay(run, update, model, data=data) from Python"
-        raise RunError(where=str(folder), got=f"a recipe that names no {' and no '.join(missing)}", want=want, fix=fix)
 
 
 def cost(start: int, update: int) -> str:

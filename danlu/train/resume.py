@@ -15,7 +15,6 @@ from danlu.errors import RecipeError, RunError
 from danlu.optim import changes_with_horizon
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, settle, to_tree
-from danlu.save.checkpoint import Checkpoint
 from danlu.save.files import damaged
 from danlu.track import Run
 from danlu.train.state import COUNTERS, TrainState
@@ -26,10 +25,12 @@ SAFE = (
     *("plan", "plan_without", "replan"),  # a resumed run has the plan that it began with
 )
 IGNORED = ("weights",)  # a resumed run goes on from its own
-RATES = ("optim", "schedule", *("epochs", "updates"))  # what learning rates and their course depend on
 THREADS_MAX = 4096  # more would not start
 ANOTHER_RECIPE = "resumed with another recipe"
 LENGTH = ("epochs", "updates")  # safe unless the schedule's curve depends on the run's length
+RATES = ("optim", "schedule", *LENGTH)  # what learning rates and their course depend on
+
+Changes = Mapping[str, str]  # a sentence for each key of the recipe
 
 
 def stored_recipe(folder: Path) -> Settled:
@@ -73,14 +74,29 @@ def read_plan(path: Path, now: Plan) -> Plan:
     return plan
 
 
-def changes(before: Settled, now: Settled) -> list[str]:
+def check_given(folder: Path, recipe: Settled, call: str, *, model: Any = None, data: Any = None) -> None:
+    """Raise `RunError` where neither the caller nor the run's recipe says which model or data.
+
+    Args:
+        folder, recipe: the run's.
+        call: what to call from Python, where they can be given.
+        model, data: as the caller gave them.
+    """
+    known = {"model": (model, recipe.model), "data": (data, recipe.data)}
+    missing = [name for name, ones in known.items() if ones == (None, None)]
+    if missing:
+        got, want = f"a recipe that names no {' and no '.join(missing)}", "a run of a recipe that names both"
+        raise RunError(where=str(folder), got=got, want=want, fix=f"call {call} from Python")
+
+
+def changes(before: Settled, now: Settled) -> Changes:
     """Return what a recipe says otherwise than the run's own, and cannot without changing what it would have been."""
     old, new = _flat(to_tree(before)), _flat(to_tree(now))
     curve = now.schedule != "off" and changes_with_horizon(now.schedule)
     safe = SAFE + IGNORED if curve else SAFE + IGNORED + LENGTH
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     unsafe = [key for key in keys if not _is_of(key, safe)]
-    return [f"{key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}" for key in unsafe]
+    return {key: f"{key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}" for key in unsafe}
 
 
 def _is_of(key: str, parts: Iterable[str]) -> bool:
@@ -96,22 +112,23 @@ def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
     return found
 
 
-def check_changes(folder: Path, now: Settled, *, accept: bool) -> list[str]:
-    """Return the changes as notices; raise `RecipeError` where there are any and they are not accepted."""
+def check_changes(folder: Path, now: Settled, *, accept: bool) -> Changes:
+    """Return the changes, for `go_on`; raise `RecipeError` where there are any and they are not accepted."""
     found = changes(stored_recipe(folder), now)
     if found and not accept:
         fix = "resume with the run's own recipe, or pass --accept-changes: the run is another one from there on"
-        raise RecipeError(where="recipe", got="; ".join(found), want=f"the recipe of {folder}", fix=fix)
-    return [f"{ANOTHER_RECIPE}: {change}" for change in found]
+        raise RecipeError(where="recipe", got="; ".join(found.values()), want=f"the recipe of {folder}", fix=fix)
+    return found
 
 
-def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | None:
+def go_on(training: Training, folder: Path, *, strict: bool = False, changed: Changes | None = None) -> str | None:
     """Let a prepared run go on from the newest sound checkpoint of its folder.
 
     Args:
         training: prepared with the same recipe, data and model.
         folder: the run's.
         strict: refuse, where the newest checkpoint is damaged, to go back to an older one.
+        changed: what its recipe says otherwise than the run's own, from `check_changes`.
 
     Returns:
         why there is nothing left to do, and then nothing was changed; else None.
@@ -125,55 +142,60 @@ def go_on(training: Training, folder: Path, *, strict: bool = False) -> str | No
         fix = "leave --strict out to go on from an older checkpoint"
         raise RunError(where=str(folder), got=notices[0], want="a sound newest checkpoint", fix=fix)
     check_data(training, checkpoint[1])
-    _take_rates(
-        training, checkpoint, [change.partition(":")[0] for change in changes(stored_recipe(folder), training.recipe)]
-    )
     training.saved = [checkpoint]
     _check_state(save.folder(folder, step) / "state.json", checkpoint[1])
     best = checkpoint[1].get("best")
     if best is not None and best["step"] != step and best["step"] in save.steps(folder):
         training.saved.insert(0, save.read(save.folder(folder, best["step"])))
+        _check_state(save.folder(folder, best["step"]) / "state.json", training.saved[0][1])
     over = _nothing_left(training, folder)
     if over is not None:
         return over
+    _take_rates(training, changed or {})
     for newer in [other for other in save.steps(folder) if other > step]:
         damaged = save.folder(folder, newer)
         damaged.rename(damaged.with_name(f".damaged-{damaged.name}"))
-    training.notices += [*notices, f"goes on after update {step:,}"]
+    others = [f"{ANOTHER_RECIPE}: {change}" for change in (changed or {}).values()]
+    training.notices += [*others, *notices, f"goes on after update {step:,}"]
     training.record_in(folder)
     return None
 
 
-def _take_rates(training: Training, checkpoint: Checkpoint, changed: list[str]) -> None:
-    """Where a recipe with another optimizer or schedule was accepted, put theirs into the state that will be loaded.
+def _take_rates(training: Training, changed: Iterable[str]) -> None:
+    """Where a recipe with another optimizer or schedule was accepted, put theirs into the states that will be loaded.
 
     What the optimizer remembers of every parameter stays, unless it is another optimizer. A schedule stands where it
     would stand had it been there from the start; one that follows a metric begins anew.
     """
-    if not any(_is_of(key, RATES) for key in changed):
+    if training.saved is None or not any(_is_of(key, RATES) for key in changed):
         return
-    learner, (tensors, state) = training.learner, checkpoint
-    units = {"update": state["updates_done"], "epoch": state["epoch"]}.get(learner.schedule_per, 0)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # PyTorch's: no update came before
-        for _ in range(units):
-            learner.step_schedule()
-    fresh, known = learner.state()[1], state["learner"]
-    known["schedule"] = fresh["schedule"]
-    known["optimizer"]["groups"] = fresh["optimizer"]["groups"]
-    if "optim.name" in changed:
-        tensors.pop("optimizer", None)
-        known["optimizer"] = fresh["optimizer"]
+    learner, done = training.learner, 0
+    for tensors, state in training.saved:  # in the order of their updates
+        units = {"update": state["updates_done"], "epoch": state["epoch"]}.get(learner.schedule_per, 0)
+        units = min(units, training.updates_total or units)  # after its end nothing is trained
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # PyTorch's: no update came before
+            for _ in range(done, units):
+                learner.step_schedule()
+        done = max(done, units)
+        fresh, known = learner.state()[1], state["learner"]
+        known["schedule"] = fresh["schedule"]
+        known["optimizer"]["groups"] = fresh["optimizer"]["groups"]
+        if "optim.name" in changed:
+            tensors.pop("optimizer", None)
+            known["optimizer"] = fresh["optimizer"]
 
 
 def _check_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Refuse counters that are none before anything is done with them."""
+    """Refuse counters that are none, and a learner's state that is none, before anything is done with them."""
     kinds = get_type_hints(TrainState)
     try:
         for name in COUNTERS:
             value = msgspec.convert(state.get(name), kinds[name])
             if isinstance(value, int) and not 0 <= value < 2**63:
                 raise ValueError(f"a number for {name} that counts nothing")
+        msgspec.convert(state.get("learner"), dict[str, Any])
+        msgspec.convert(state["learner"].get("optimizer"), dict[str, Any])
     except ValueError as error:
         raise damaged(path, error, "the state of a run") from None
 

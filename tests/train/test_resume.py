@@ -295,6 +295,34 @@ def test_a_schedule_may_be_added_on_the_way(tmp_path: Path):
     assert run.metrics("lr")["value"][-1] < 0.01
 
 
+@pytest.mark.parametrize("engine", ["torch", "zero"])
+def test_a_schedule_may_be_added_where_the_best_weights_are_to_be_put_back(engine: str, tmp_path: Path):
+    stop = danlu.EarlyStop(patience=9)
+    first: dict[str, Any] = {"early_stop": stop, "monitor": "train/loss", "monitor_mode": "max", "tensorboard": False}
+    with pytest.raises(Killed):
+        danlu.fit(network(engine), points(), recipe(**first), out=tmp_path / "run", quiet=True, hooks=[Kill(17)])
+    other = recipe(**first, optim=danlu.Optim("adam", lr=0.01), schedule=danlu.Schedule("cosine", per="update"))
+    model = network(engine)
+    run = danlu.fit(model, points(), other, out=tmp_path / "run", quiet=True, resume="accept changes")
+    assert run.summary["best"]["step"] == 5
+    best, _ = save.read(save.folder(tmp_path / "run", 5))
+    now = {name: np.asarray(value.detach()) for name, value in model.named_parameters()}
+    assert all(np.array_equal(best["model"][name], value) for name, value in now.items())
+
+
+@pytest.mark.parametrize("forged", [{"updates_done": "many"}, {"epoch": -1}, {"learner": None}, {"learner": {}}])
+def test_a_forged_state_is_refused_before_learning_rates_are_taken_to_it(forged: dict[str, Any], tmp_path: Path):
+    out, longest = killed(tmp_path), {"updates_done": 2**62, "epoch": 2**62}
+    tensors, state = save.read(save.folder(out, save.steps(out)[-1]))
+    other = recipe(schedule=danlu.Schedule("cosine", per="update"), tensorboard=False)
+    save.write(save.folder(out, save.steps(out)[-1]), tensors, {**state, **forged}, overwrite=True)
+    with pytest.raises(RunError, match=r"state\.json"):
+        danlu.fit(network(), points(), other, out=out, quiet=True, resume="accept changes")
+    save.write(save.folder(out, save.steps(out)[-1]), tensors, {**state, **longest}, overwrite=True)
+    run = danlu.fit(network(), points(), other, out=out, quiet=True, resume="accept changes")
+    assert "where 4 are asked for" in run.summary["reason"]
+
+
 def test_a_run_that_could_not_be_taken_up_keeps_its_record(tmp_path: Path):
     run = danlu.fit(network(), points(), recipe(), out=tmp_path / "run", quiet=True)
     before = run.summary
