@@ -16,6 +16,7 @@ from danlu.recipe_text import read, write
 from danlu.track import Run
 from danlu.train import replay as replaying
 from danlu.train import resume as resuming
+from danlu.train.anew import begin_anew, unbegun
 from danlu.train.build import build_data, build_evaluator, build_model, load_objects, load_weights
 from danlu.train.evaluate import evaluate as evaluate_batches
 from danlu.train.evaluate import predict as predict_batches
@@ -82,8 +83,9 @@ def fit(
         quiet: show no progress.
         resume: go on with the run in `out`, which ends as if it had never been interrupted. The recipe must be the
             run's own but for what changes no number; with "accept changes" it may be another one. A damaged newest
-            checkpoint is passed over with a notice, with "strict" refused. Where `out` is empty or not there, a new
-            run begins: the same script can be started again and again.
+            checkpoint is passed over with a notice, with "strict" refused. Where `out` is empty or not there, or its
+            run was killed before the first checkpoint, a new run begins: the same script can be started again and
+            again.
 
     Returns:
         the finished run: `run.best`, `run.history`, `run.summary`. Without `out` it lives in memory only.
@@ -236,8 +238,8 @@ def _resumed(
     if how not in RESUME:
         raise RunError(where="resume", got=how, want=f"one of {', '.join(map(repr, RESUME))}", fix="choose one of them")
     folder = Path(out)
-    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
-        return _prepare(model, data, recipe, step, out, tried=True)
+    if not folder.exists() or unbegun(folder):
+        return _prepare(model, data, recipe, step, out, tried=True, anew=folder.exists())
     recipe = resuming.stored_recipe(folder) if recipe is None else recipe
     training, changed = _as_before(model, data, recipe, step, folder, accept=how == "accept changes")
     over = True
@@ -268,10 +270,17 @@ def _as_before(
 
 
 def _prepare(
-    model: Model, data: Any, recipe: Recipe | None, step: Step | None, out: str | Path | None, *, tried: bool = False
+    model: Model,
+    data: Any,
+    recipe: Recipe | None,
+    step: Step | None,
+    out: str | Path | None,
+    *,
+    tried: bool = False,
+    anew: bool = False,
 ) -> Training:
     """Check everything first, so that a mistake leaves no folder behind, and a taken folder leaves the model alone."""
-    if out is not None and Path(out).exists():
+    if out is not None and Path(out).exists() and not anew:
         save.claim(Path(out))
     training = prepare(model, data, recipe or Recipe(), step=step)
     try:
@@ -282,10 +291,25 @@ def _prepare(
         training.close()
         raise
     if out is not None:
-        folder, _ = save.claim(Path(out))
-        training.hold(folder)
-        training.record_in(folder)
+        _begin(training, Path(out), tried=tried, anew=anew)
     return training
+
+
+def _begin(training: Training, folder: Path, *, tried: bool, anew: bool) -> None:
+    """Make a folder the run's own; its recipe comes first, so that a run which is killed at once can be begun anew."""
+    try:
+        if not anew:
+            save.claim(folder)
+        training.hold(folder)
+        if tried:
+            hook_room.write_recipe(training, folder)
+        if anew:
+            begin_anew(training, folder)
+        else:
+            training.record_in(folder)
+    except BaseException:
+        training.close()
+        raise
 
 
 def _normalised(source: Source, recipe: Settled, train: Source | None) -> Source:

@@ -91,7 +91,7 @@ def _ending(folder: Path, *, quiet: bool) -> Iterator[None]:
         with telling("preparing"):
             yield
     except (KeyboardInterrupt, SystemExit):
-        if not quiet and save.steps(folder):
+        if not quiet and (folder / "recipe.toml").exists():
             print(f"to go on: danlu resume {shlex.quote(str(folder))}", flush=True)
         raise
 

@@ -11,7 +11,7 @@ from danlu.hooks.interrupt import Interrupt
 from danlu.hooks.log import Log
 from danlu.hooks.pace import Pace
 from danlu.hooks.progress import LiveProgress, PlainProgress, progress
-from danlu.hooks.record import Papers, Record, summary
+from danlu.hooks.record import Papers, Record, summary, write_recipe
 from danlu.recipe import Checkpoints, Settled
 from danlu.save import Retry
 from danlu.train.hook import Hook
@@ -29,6 +29,7 @@ __all__ = [
     "defaults",
     "progress",
     "summary",
+    "write_recipe",
 ]
 
 

@@ -32,8 +32,14 @@ class Papers(Hook):
                 started = {} if training.weights is None else {"weights": training.weights.record()}
                 save.write_json(folder / "environment.json", environment() | started)
                 save.write_json(folder / "plan.json", dataclasses.asdict(training.plan))
-            save.write_atomic(folder / "recipe.toml", write(training.recipe).encode())
+            write_recipe(training, folder)
             (folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on
+
+
+def write_recipe(training: Training, folder: Path) -> None:
+    """Write recipe.toml; raise `RunError` where the disk refuses."""
+    with _writing(folder):
+        save.write_atomic(folder / "recipe.toml", write(training.recipe).encode())
 
 
 @final

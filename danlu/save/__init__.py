@@ -7,7 +7,7 @@ from danlu.save.checkpoint import check, folder, newest, read, read_state, remov
 from danlu.save.files import from_json, plain, read_json, sha256_of, to_json, write_atomic, write_json
 from danlu.save.lock import locked
 from danlu.save.retry import Retry
-from danlu.save.runfolder import claim, free_name, holds_run
+from danlu.save.runfolder import claim, free_name, holds_run, is_free
 from danlu.save.weights import NamedWeights, checkpoint_at, described, is_pickle, read_weights, write_weights
 from danlu.save.writer import Keep, Writer, room
 
@@ -24,6 +24,7 @@ __all__ = [
     "free_name",
     "from_json",
     "holds_run",
+    "is_free",
     "is_pickle",
     "locked",
     "newest",

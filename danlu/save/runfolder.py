@@ -6,11 +6,17 @@ from pathlib import Path
 from danlu.errors import RunError
 
 MARKS = ("recipe.toml", "metrics.sqlite", "checkpoints")
+STARTED = (".lock", ".probe-", ".recipe.toml.")  # what a process that is killed leaves before any of them
 
 
 def holds_run(path: Path) -> bool:
     """Say whether a folder holds a run, finished or not."""
     return any((path / mark).exists() for mark in MARKS)
+
+
+def is_free(path: Path) -> bool:
+    """Say whether a folder is empty, but for what a run that was killed at its very start may have left."""
+    return path.is_dir() and all(entry.name.startswith(STARTED) for entry in path.iterdir())
 
 
 def free_name(base: Path) -> Path:
@@ -55,7 +61,7 @@ def _reason(error: OSError) -> str:
 
 
 def _make_way(out: Path, force: bool) -> str | None:
-    if not out.is_dir() or not any(out.iterdir()):
+    if not out.is_dir() or is_free(out):
         return None
     if not holds_run(out):
         want, fix = "a new or empty folder", "choose another --out"

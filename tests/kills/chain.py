@@ -19,6 +19,8 @@ from typing import Any
 from kills.axes import Axes, to_text
 from kills.compare import differences
 
+from danlu import save
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 KILLED = -9
@@ -76,7 +78,6 @@ class Outcome:
     repeat: str
     folder: Path
     kills: list[str] = field(default_factory=list)
-    begun_anew: int = 0
     wrong: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
@@ -144,10 +145,8 @@ class Bench:
                 resume = out.exists()
             elif ended["code"] == 0 and not left:
                 return
-            elif ended["code"] == 2 and resume and not any((out / "checkpoints").glob("step-*")):
-                shutil.rmtree(out)  # nothing was trained yet, and danlu said so
-                left, resume = ([kill, *left] if kill != "never:1" else left), False
-                outcome.begun_anew += 1
+            elif ended["code"] == 2 and resume and save.is_free(out):
+                left, resume = ([kill, *left] if kill != "never:1" else left), False  # no recipe yet: train it again
             elif ended["code"] != 0:
                 outcome.wrong.append(f"leg {leg + 1} ended with {ended['code']}\n{_log(out)}")
                 return
