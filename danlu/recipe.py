@@ -25,6 +25,8 @@ Whole = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]
 NotNegative = Annotated[float, Meta(ge=0)]
 Share = Annotated[float, Meta(ge=0, lt=1)]
+Pace = Annotated[float, Meta(gt=0, le=1e12)]
+Wait = Annotated[float, Meta(ge=0, le=3600)]
 PartOrAll = Annotated[float, Meta(gt=0, le=1)]
 Least = Annotated[float, Meta(ge=0, le=1)]
 
@@ -209,16 +211,17 @@ class Checkpoints(msgspec.Struct, forbid_unknown_fields=True):
         keep: how many of the newest are kept, besides the best.
         keep_every: one is also saved, and kept for good, every so many updates, epochs or minutes, as `per` says.
         best: save and keep the best.
-        retries, retry_s: how often a save that the disk refuses is tried again, and the seconds before each time.
+        retries, retry_s: how often a save that the disk refuses is tried again, and the seconds before each time, at
+            most an hour.
     """
 
-    every: Positive = 5.0
+    every: Pace = 5.0
     per: Literal["update", "epoch", "minute"] = "minute"
     keep: Count = 1
     keep_every: Count | Off = "off"
     best: bool = True
     retries: Whole = 3
-    retry_s: NotNegative = 10.0
+    retry_s: Wait = 10.0
 
 
 if TYPE_CHECKING:  # what a caller may write; `settle` turns it into the schema's type

@@ -112,6 +112,8 @@ RECIPES = [
         "got a data set that is normalised already, by a mean or std of its own; want a single input",
     ),
     ("augment=[{name = 'noise', std = 'x'}]", "augment[0].std: got x; want a number >= 0. Fix: set it in the recipe."),
+    ("checkpoints.every=inf", "checkpoints.every: got inf; want a number > 0 and <= 1e+12"),
+    ("checkpoints.retry_s=inf", "checkpoints.retry_s: got inf; want a number >= 0 and <= 3600"),
     ("checkpoints={every = 0.5, per = 'update'}", "checkpoints.every: got 0.5; want a whole number of updates"),
     ("data=net.py:flowrs", "did you mean flowers?"),
     ("data=net.py:forty_two", "data: got a int; want (inputs, target), a Dataset, a DataLoader"),
