@@ -10,6 +10,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from danlu import save
+from danlu.data import names
 from danlu.device import Plan, choose
 from danlu.errors import RecipeError, RunError
 from danlu.optim import changes_with_horizon
@@ -29,6 +30,8 @@ THREADS_MAX = 4096  # more would not start
 ANOTHER_RECIPE = "resumed with another recipe"
 LENGTH = ("epochs", "updates")  # safe unless the schedule's curve depends on the run's length
 RATES = ("optim", "schedule", *LENGTH)  # what learning rates and their course depend on
+DIVIDING = ("seed", "data.stratify")  # what decides which samples are held out
+DIVIDED = "the data is divided anew: samples that validated may train now"
 
 Changes = Mapping[str, str]  # a sentence for each key of the recipe
 
@@ -96,7 +99,18 @@ def changes(before: Settled, now: Settled) -> Changes:
     safe = SAFE + IGNORED if curve else SAFE + IGNORED + LENGTH
     keys = [key for key in sorted(old.keys() | new.keys()) if old.get(key) != new.get(key)]
     unsafe = [key for key in keys if not _is_of(key, safe)]
-    return {key: f"{key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}" for key in unsafe}
+    found = {key: f"{key}: {json.dumps(old.get(key))} -> {json.dumps(new.get(key))}" for key in unsafe}
+    for key in [key for key in DIVIDING if key in found and _is_divided(now)]:
+        found[key] += f" ({DIVIDED})"
+    return found
+
+
+def _is_divided(recipe: Settled) -> bool:
+    """Say whether a recipe has samples held out by its seed, as far as it is known without the data."""
+    part = recipe.data
+    if part is None:
+        return False
+    return part.name in names() if part.valid == "default" else bool(part.valid or part.options.get("test"))
 
 
 def _is_of(key: str, parts: Iterable[str]) -> bool:

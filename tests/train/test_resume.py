@@ -18,6 +18,8 @@ import danlu
 from danlu import save
 from danlu.data import Arrays, Data, Samples
 from danlu.errors import RecipeError, RunError
+from danlu.recipe_text import settle
+from danlu.train.resume import changes
 
 pytestmark = pytest.mark.usefixtures("quick")
 
@@ -248,6 +250,24 @@ def test_another_recipe_is_refused_unless_accepted(given: dict[str, Any], words:
     assert words in str(caught.value)
     run = danlu.fit(network(), points(), recipe(**given), out=out, quiet=True, resume="accept changes")
     assert any(words in text for _, _, text in run.events)
+
+
+@pytest.mark.parametrize(
+    ("part", "divided"),
+    [
+        (danlu.Data("iris"), True),
+        (danlu.Data("mine.py:load", valid=0.2), True),
+        (danlu.Data("iris", valid=0), False),
+        (danlu.Data("mine.py:load"), False),
+        (None, False),
+    ],
+)
+def test_another_seed_says_where_it_divides_the_data_anew(part: Any, divided: bool):
+    one, other = (settle(recipe(data=part, seed=seed))[0] for seed in (5, 6))
+    sentence = changes(one, other)["seed"]
+    assert sentence.startswith("seed: 5 -> 6")
+    assert ("samples that validated may train now" in sentence) == divided
+    assert changes(one, settle(recipe(data=part, batch_size=8))[0]) == {"batch_size": "batch_size: 16 -> 8"}
 
 
 def test_a_longer_cosine_is_another_recipe(tmp_path: Path):
