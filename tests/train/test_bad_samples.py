@@ -146,6 +146,27 @@ def test_mending_the_files_changes_nothing(bad: str, tmp_path: Path):
     assert record(tmp_path / "b") == record(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_quota_ends_a_resumed_run_where_it_ends_the_whole_one(workers: int, tmp_path: Path):
+    folder = write(tmp_path / "pictures")
+    given = recipe("skip")
+    given.data = danlu.Data("pictures", bad_samples="skip", bad_quota=2)
+    ends = []
+    for name in ("whole", "killed"):
+        out = tmp_path / name
+        if name == "killed":
+            second = ends[0][1][-2][0]  # how many updates were done when the second one came up
+            with pytest.raises(KilledError):
+                danlu.fit(network(), pictures(folder), given, out=out, quiet=True, hooks=[Kill(second + 1)])
+        with pytest.raises(DataError, match="3 bad ones of 32") as caught:
+            danlu.fit(network(), pictures(folder, workers), given, out=out, quiet=True, resume=name == "killed")
+        run = danlu.Run(out)
+        ends.append((str(caught.value), run.bad_samples, run.summary["updates"], record(out)))
+    assert ends[0] == ends[1]
+    assert [row[0] for row in ends[0][1]] == sorted(row[0] for row in ends[0][1])
+    assert len(ends[0][1]) == 3
+
+
 SCRIPT = """
 import importlib.util, os, signal, sys, time
 spec = importlib.util.spec_from_file_location("bad_samples", {file!r})
