@@ -89,7 +89,9 @@ def _ending(folder: Path, summary: Mapping[str, Any]) -> str:
         f"{span(summary['seconds'])}, {summary['samples_per_s']:,.0f} samples/s on {summary.get('measured_on', '-')}"
     )
     if bad := summary.get("bad_updates"):
-        lines.append(f"{counted(bad, 'update')} with a loss or gradient that was NaN or infinite")
+        first = summary.get("first_bad_update")
+        which = "" if first is None else f", update {first:,} the first"
+        lines.append(f"{counted(bad, 'update')} with a loss or gradient that was NaN or infinite{which}")
     if best := summary["best"]:
         lines.append(f"best {best['metric']} {number(best['value'])} at update {best['step']:,}")
     return "\n".join(lines)

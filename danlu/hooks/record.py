@@ -11,6 +11,7 @@ from danlu.device import describe, environment
 from danlu.errors import RunError
 from danlu.recipe_text import write
 from danlu.track import draw
+from danlu.train.finite import KIND
 from danlu.train.hook import Hook
 from danlu.train.training import Training
 
@@ -88,9 +89,15 @@ def summary(training: Training, error: BaseException | None = None) -> dict[str,
         "updates": state.updates_done,
         "samples_seen": state.samples_seen,
         "bad_updates": state.bad_updates,
+        "first_bad_update": _first_bad(training) if state.bad_updates else None,
         "seconds": seconds,
         "samples_per_s": state.samples_seen / seconds if seconds else 0.0,
         "measured_on": describe(training.plan.device, training.plan.engine),
         "best": state.best,
         "final": {name: value for name, value in training.figures.items() if isinstance(value, float | int)},
     }
+
+
+def _first_bad(training: Training) -> int | None:
+    """Return the first update whose loss or gradient was NaN or infinite; it may be noticed some updates later."""
+    return min((update for update, kind, _ in training.store.findings() if kind == KIND), default=None)

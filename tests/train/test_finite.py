@@ -82,6 +82,7 @@ def test_stop_names_the_update_and_its_samples_and_keeps_no_later_checkpoint(
     assert save.steps(tmp_path / "run")[-1] == bad - 1
     assert run.summary["status"] == "failed"
     assert f"update {bad}" in run.summary["reason"]
+    assert run.summary["first_bad_update"] == bad
     ((step, kind, text),) = run.findings
     assert (step, kind) == (bad, "not finite")
     assert "sample ids " in text
@@ -156,6 +157,7 @@ def test_skip_leaves_weights_buffers_optimizer_and_sums_as_they_were(engine: str
     assert bits.seen[bad] != bits.seen[bad - 1]
     assert [step for step, _, _ in run.findings] == bits.skipped
     assert run.summary["bad_updates"] == 3
+    assert run.summary["first_bad_update"] == bad
     assert np.isfinite(run.summary["final"]["train/loss"])
 
 
@@ -165,6 +167,7 @@ def test_record_goes_on_and_notes_only_the_first_of_several(engine: str):
     assert run.summary["status"] == "finished"
     assert [step for step, _, _ in run.findings] == [first_bad()]
     assert run.summary["bad_updates"] == run.summary["updates"] - first_bad() + 1
+    assert run.summary["first_bad_update"] == first_bad()
     assert np.isnan(run.summary["final"]["train/loss"])
 
 
@@ -243,6 +246,7 @@ def test_all_targets_ignored_is_not_bad():
     run = danlu.fit(model, data, danlu.Recipe(batch_size=8, epochs=2, data=part), quiet=True)
     assert run.summary["status"] == "finished"
     assert run.summary["bad_updates"] == 0
+    assert run.summary["first_bad_update"] is None
 
 
 def test_the_loop_stops_without_hooks_and_hooks_do_not_move_where():
@@ -325,4 +329,5 @@ def test_the_command_ends_with_one_line_and_code_2_and_shows_what_happened(tmp_p
     assert "loss inf" in again.stdout
     shown = danlu_says("runs", "show", "run").stdout
     assert f"run: failed, TrainingError: update {update}: got a loss of inf" in shown
+    assert f"1 update with a loss or gradient that was NaN or infinite, update {update} the first" in shown
     assert "findings\n" in shown
