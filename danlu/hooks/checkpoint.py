@@ -40,11 +40,13 @@ class Checkpoint(Hook):
     def on_fit_start(self, training: Training) -> None:
         """Write the state before the first update, so that a run can be resumed whenever it was killed.
 
-        A resumed run removes what the killed one had no time to remove.
+        A resumed run says which checkpoints it passed over, and removes what the killed one had no time to remove.
         """
         self._checked_bytes, folder = 0, training.folder
         if folder is None:
             return
+        for notice in training.passed_over:
+            tell(training, notice)
         save.tidy(folder)
         tensors, values = training.state.state_dict()
         for notice in self._space(training, tensors):

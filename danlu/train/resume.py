@@ -170,7 +170,8 @@ def go_on(training: Training, folder: Path, *, strict: bool = False, changed: Ch
         damaged = save.folder(folder, newer)
         damaged.rename(damaged.with_name(f".damaged-{damaged.name}"))
     others = [f"{ANOTHER_RECIPE}: {change}" for change in (changed or {}).values()]
-    training.notices += [*others, *notices, f"goes on after update {step:,}"]
+    training.notices += [*others, f"goes on after update {step:,}"]
+    training.passed_over = notices
     training.record_in(folder)
     return None
 

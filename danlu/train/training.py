@@ -43,6 +43,7 @@ class Training:
         best_weights, best_figures: of the best evaluation, where the recipe asks for them to be put back.
         improved: whether the newest evaluation is the best so far.
         notices: what the user should be told once, at the start.
+        passed_over: the same, of newer checkpoints that a resumed run cannot use; nothing keeps it from being told.
         for_good: whether the checkpoint of this update is to be kept for good.
         stop: why the run ended; None while it runs.
         saved: the state that a resumed run goes on from; None for a new run.
@@ -61,6 +62,7 @@ class Training:
     folder: Path | None = None
     store: MetricStore = field(default_factory=lambda: MetricStore(None))
     notices: list[str] = field(default_factory=list)
+    passed_over: list[str] = field(default_factory=list)
     figures: Figures = field(default_factory=dict)
     sums_closed: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(2))
     improved: bool = False

@@ -201,14 +201,19 @@ def killed(tmp_path: Path, **given: Any) -> Path:
     return out
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over_aloud(tmp_path: Path):
+def test_a_damaged_newest_checkpoint_is_passed_over_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     danlu.fit(network(), points(), recipe(), out=tmp_path / "whole", quiet=True)
     out = killed(tmp_path)
     newest = save.folder(out, save.steps(out)[-1])
     (newest / "model.safetensors").write_bytes(b"")
     with pytest.raises(RunError, match=r"the checkpoint of update \d cannot be used"):
         danlu.fit(network(), points(), recipe(), out=out, quiet=True, resume="strict")
+    capsys.readouterr()
     danlu.fit(network(), points(), recipe(), out=out, quiet=True, resume=True)
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith("danlu: the checkpoint of update")
+    assert told.err.count("cannot be used") == told.err.count("\n") == 1
     assert record(out)["arrays"] == record(tmp_path / "whole")["arrays"]
     assert record(out)["rows"] == record(tmp_path / "whole")["rows"]
     notices = [text for _, kind, text in danlu.Run(out).events if kind == "notice"]
