@@ -83,7 +83,9 @@ class Log(Hook):
             training.store.document(step, name, figures[name])
         if "train/loss" in figures:  # the training sums have started anew; what no row has shown yet goes on
             self._read = self._read - training.sums_closed[:2]
-            rows |= {"epoch": training.epochs_done, "lr": training.learner.lr()}
+            rows["epoch"] = training.epochs_done
+            if step % self._every:  # else it has its row already
+                rows["lr"] = training.learner.lr()
         self._rows(training, rows)
         self._bad_samples(training)
         training.store.timing(step, {"seconds": training.seconds})

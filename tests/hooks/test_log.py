@@ -63,7 +63,7 @@ def test_rows_stand_at_their_updates():
         at.setdefault(name, []).append(step)
     assert at == {
         "running/loss": [4, 8, 12],
-        "lr": [4, 6, 8, 12, 12],
+        "lr": [4, 6, 8, 12],
         "train/loss": [6, 12],
         "train/accuracy": [6, 12],
         "valid/loss": [6, 12],
