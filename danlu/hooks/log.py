@@ -36,6 +36,7 @@ class Log(Hook):
         self._read: npt.NDArray[np.float64] = np.zeros(2)
         self._mark: dict[str, int] = {}  # the last rows that a checkpoint knows of
         self._store: MetricStore | None = None
+        self._is_held = False
 
     def on_fit_start(self, training: Training) -> None:
         """Note what the check found; write recipe, graph and pictures. A resumed run cuts what it will write again."""
@@ -92,8 +93,12 @@ class Log(Hook):
         self._flush(training)
 
     def on_checkpoint(self, training: Training) -> None:
-        """Rows come before the checkpoint that they belong to."""
-        self._flush(training, durable=True)
+        """Rows come before the checkpoint that they belong to; where another program keeps them back it is said."""
+        held, store = not self._flush(training, durable=True), training.store
+        if held and not self._is_held:
+            text = "another program holds it; its newest rows are not safe on the disk before that one lets it go"
+            tell(training, f"{store.path}: {text}")
+        self._is_held = held
 
     def on_fit_end(self, training: Training, error: BaseException | None) -> None:
         """Write the last rows."""
@@ -126,8 +131,10 @@ class Log(Hook):
             for culprit in bad.fresh():
                 training.store.bad_sample(training.state.updates_done, name, culprit)
 
-    def _flush(self, training: Training, *, durable: bool = False) -> None:
-        self._retry(lambda: training.store.flush(durable=durable), lambda notice: tell(training, notice))
+    def _flush(self, training: Training, *, durable: bool = False) -> bool:
+        done: list[bool] = []
+        self._retry(lambda: done.append(training.store.flush(durable=durable)), lambda notice: tell(training, notice))
+        return done[-1]
 
     def _rows(self, training: Training, rows: dict[str, float]) -> None:
         training.store.log(training.state.updates_done, rows)

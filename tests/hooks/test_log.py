@@ -2,6 +2,7 @@
 
 import json
 import math
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,25 @@ def test_its_memory_survives_json():
     kept = {"read": [1.5, 3.0], "rows": {"metrics": 7}}
     log.load(json.loads(json.dumps(kept)))
     assert log.state() == kept
+
+
+@pytest.mark.parametrize("how", ["BEGIN IMMEDIATE", "BEGIN"])
+def test_a_store_that_another_program_holds_is_told_of_once_and_loses_nothing(
+    how: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    class Other(danlu.Hook):
+        def on_step_end(self, training: Training, result: Any) -> None:
+            if training.state.updates_done in (3, 11):
+                assert training.store.path is not None
+                self.other = sqlite3.connect(training.store.path, isolation_level=None)
+                self.other.execute(how)
+                self.other.execute("SELECT COUNT(*) FROM metrics").fetchone()
+            if training.state.updates_done in (7, 14):
+                self.other.close()
+
+    part = danlu.recipe.Checkpoints(every=1, per="update")
+    recipe = danlu.Recipe(epochs=3, batch_size=8, log_every=1, checkpoints=part, tensorboard=False)
+    run = danlu.fit(nn.Linear(5, 4), points(), recipe, out=tmp_path / "run", quiet=True, hooks=[Other()])
+    told = capsys.readouterr().err
+    assert told.count("metrics.sqlite: another program holds it") == told.count("\n") == 2
+    assert [step for step, _ in run.metrics("running/loss").rows()] == list(range(1, 19))
