@@ -5,20 +5,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zero.layers import TOLERANCE, assert_close, leaf, twin, with_the_weights_of
 
 from danlu import zero
 from danlu.zero import nn
 
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
 F = nn.functional
-
-
-def twin(tensor):
-    """Return our tensor with PyTorch's numbers; anything else as it is."""
-    if not isinstance(tensor, torch.Tensor):
-        return tensor
-    ours = zero.from_numpy(tensor.detach().numpy().copy())
-    return ours.requires_grad_() if tensor.requires_grad else ours
 
 
 def both(*sizes, dtype=torch.float64, **options):
@@ -27,15 +19,7 @@ def both(*sizes, dtype=torch.float64, **options):
     theirs = torch.nn.MultiheadAttention(*sizes, **options, dtype=dtype)
     for parameter in theirs.parameters():  # biases start at 0
         torch.nn.init.normal_(parameter, 0, 0.5)
-    ours = nn.MultiheadAttention(*sizes, **options, dtype=getattr(zero, str(dtype).split(".")[1]))
-    ours.load_state_dict({key: twin(value) for key, value in theirs.state_dict().items()})
-    return theirs, ours
-
-
-def assert_close(ours, theirs, dtype=torch.float64):
-    ours, theirs = ours.detach().numpy(), theirs.detach().numpy()
-    assert ours.dtype == theirs.dtype
-    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    return theirs, with_the_weights_of(theirs, nn.MultiheadAttention, *sizes, dtype=dtype, **options)
 
 
 def assert_same(theirs, ours, leaves, dtype=torch.float64, **options):
@@ -60,10 +44,6 @@ def assert_same(theirs, ours, leaves, dtype=torch.float64, **options):
         for (key, y), (other, z) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
             assert key == other
             assert_close(y.grad, z.grad, dtype)
-
-
-def leaf(*shape, dtype=torch.float64):
-    return torch.randn(shape, dtype=dtype).requires_grad_()
 
 
 def mask_of(kind, shape, blocked, dtype):

@@ -7,11 +7,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zero.functions import LAYOUTS, laid_out, same
 
 import danlu.zero as zero
+from danlu.zero.tensor import wrap
 
 SHAPES = ((), (0,), (1,), (3,), (2, 3), (1, 3), (2, 1), (4, 2, 3), (2, 0))
-LAYOUTS = ("plain", "transposed", "strided", "flipped")
 TOLERANCE = {"float32": 2e-5, "float64": 1e-10}
 ANY, POSITIVE, UNIT = (-3, 3), (0.1, 3), (-0.95, 0.95)
 
@@ -50,14 +51,7 @@ CALLS = {
 
 def array(rng, shape, layout, dtype, domain):
     low, high = domain
-    x = rng.uniform(low, high, shape).astype(dtype)
-    if layout == "transposed" and x.ndim > 1:
-        return np.ascontiguousarray(x.T).T
-    if layout == "strided" and x.ndim > 0:
-        return np.repeat(x, 2, -1)[..., ::2]
-    if layout == "flipped" and x.ndim > 0:
-        return np.ascontiguousarray(x[::-1])[::-1]
-    return x
+    return laid_out(rng.uniform(low, high, shape).astype(dtype), layout)
 
 
 def compare(call, arrays, tolerance):
@@ -77,18 +71,6 @@ def compare(call, arrays, tolerance):
             assert (a.grad is None) == (b.grad is None)
             if b.grad is not None:
                 same(a.grad._array, b.grad.numpy(), tolerance)
-
-
-def same(mine, theirs, tolerance):
-    assert mine.shape == theirs.shape
-    assert mine.dtype == theirs.dtype
-    np.testing.assert_allclose(mine, theirs, rtol=tolerance, atol=tolerance)
-
-
-def wrap(x):
-    from danlu.zero.tensor import wrap as made
-
-    return made(x)
 
 
 @pytest.mark.parametrize("name", UNARY)

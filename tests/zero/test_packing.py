@@ -6,17 +6,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn.utils import rnn as theirs
+from zero.layers import twin
 
 from danlu import zero
 from danlu.zero.nn.utils import rnn as ours
 
 LENGTHS = st.lists(st.integers(1, 5), min_size=1, max_size=5)
-
-
-def twin(tensor):
-    """Return our tensor with PyTorch's numbers."""
-    mine = zero.from_numpy(tensor.detach().numpy().copy())
-    return mine.requires_grad_() if tensor.requires_grad else mine
 
 
 def assert_equal(mine, other):

@@ -8,34 +8,20 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from zero.layers import TOLERANCE, assert_close, leaf, twin, with_the_weights_of
 
 from danlu import zero
 from danlu.zero import nn
 from danlu.zero.nn.utils.rnn import pack_padded_sequence
 
 LAYERS = ["RNN", "LSTM", "GRU"]
-TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5}
-
-
-def twin(tensor):
-    """Return our tensor with PyTorch's numbers."""
-    ours = zero.from_numpy(tensor.detach().numpy().copy())
-    return ours.requires_grad_() if tensor.requires_grad else ours
 
 
 def both(name, *sizes, dtype=torch.float64, **options):
     """Return PyTorch's layer and ours with the same weights."""
     torch.manual_seed(0)
     theirs = getattr(torch.nn, name)(*sizes, **options, dtype=dtype)
-    ours = getattr(nn, name)(*sizes, **options, dtype=getattr(zero, str(dtype).split(".")[1]))
-    ours.load_state_dict({key: twin(value) for key, value in theirs.state_dict().items()})
-    return theirs, ours
-
-
-def assert_close(ours, theirs, dtype=torch.float64):
-    ours, theirs = ours.detach().numpy(), theirs.detach().numpy()
-    assert ours.dtype == theirs.dtype
-    np.testing.assert_allclose(ours, theirs, rtol=TOLERANCE[dtype], atol=TOLERANCE[dtype])
+    return theirs, with_the_weights_of(theirs, getattr(nn, name), *sizes, dtype=dtype, **options)
 
 
 def flat(result):
@@ -62,10 +48,6 @@ def assert_same(theirs, ours, call, leaves, dtype=torch.float64):
     for (key, y), (other, z) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
         assert key == other
         assert_close(y.grad, z.grad, dtype)
-
-
-def leaf(*shape, dtype=torch.float64):
-    return torch.randn(shape, dtype=dtype).requires_grad_()
 
 
 @settings(max_examples=50, deadline=None)
