@@ -1,6 +1,11 @@
-"""What tests of whole runs share."""
+"""What tests of whole runs share; and the files beside them, by name."""
+
+import sys
+from pathlib import Path
 
 import pytest
+
+sys.path.append(str(Path(__file__).parents[1]))
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """Augmentation and normalisation in a run: exact, for training alone, the same numbers wherever the run is used."""
 
-import json
-import sqlite3
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+from train.killing import Kill, Killed, last_state, rows, summary
 
 import danlu
-from danlu import Augment, save
+from danlu import Augment
 from danlu.data import Arrays, Data, Samples, class_total, normalised, statistics
 from danlu.errors import DataError, RecipeError
 from danlu.models.twin import twin
@@ -49,12 +48,6 @@ def pictures(train: Any = None) -> Data:
     )
 
 
-@pytest.fixture(autouse=True)
-def no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave out what costs a second at the end of each run, in a process of its own."""
-    monkeypatch.setattr("danlu.hooks.record.draw", lambda *given: "")
-
-
 def network(engine: str = "torch", width: int = 36) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(1)
@@ -76,34 +69,9 @@ def recipe(**given: Any) -> danlu.Recipe:
 
 def record(folder: Path) -> dict[str, Any]:
     """Return all that is promised to be equal."""
-    step = save.steps(folder)[-1]
-    tensors, _ = save.read(save.folder(folder, step))
-    with sqlite3.connect(folder / "metrics.sqlite") as store:
-        rows = store.execute("SELECT rowid, * FROM metrics ORDER BY rowid").fetchall()
-    arrays = {f"{group}/{name}": array.tobytes() for group, named in tensors.items() for name, array in named.items()}
-    final = json.loads((folder / "summary.json").read_text())["final"]
-    return {
-        "step": step,
-        "arrays": arrays,
-        "rows": rows,
-        "final": final,
-        "recipe": (folder / "recipe.toml").read_text(),
-    }
-
-
-class Killed(BaseException):
-    """Nothing is cleaned up after it."""
-
-
-class Kill(danlu.Hook):
-    def __init__(self, update: int) -> None:
-        self._update = update
-
-    def on_step_end(self, training: Any, result: Any) -> None:
-        if training.state.updates_done == self._update:
-            training.store._pending = {table: [] for table in training.store._pending}
-            training.folder = None  # whatever is written from now on is lost, as it would be
-            raise Killed
+    step, arrays, _ = last_state(folder)
+    final, text = summary(folder)["final"], (folder / "recipe.toml").read_text()
+    return {"step": step, "arrays": arrays, "rows": rows(folder), "final": final, "recipe": text}
 
 
 @pytest.mark.parametrize(

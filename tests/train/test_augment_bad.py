@@ -1,9 +1,6 @@
 """Runs that augment over data with bad samples: exact across kills and workers, normalised by the good ones."""
 
 import signal
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
+from train.killing import Kill, Killed, die_in_training, last_state, rows
 
 import danlu
-from danlu import Augment, save
+from danlu import Augment
 from danlu.data import Data, Samples
 from danlu.errors import DataError
 from danlu.measure import rehearse
@@ -26,12 +24,6 @@ pytestmark = pytest.mark.usefixtures("quick")
 N, BAD, HELD_OUT = 44, (5, 12, 20), 35
 PIXELS = np.random.default_rng(0).integers(0, 256, (N, 1, 6, 6), dtype=np.uint8)
 CHANGES = [Augment("random_crop", padding=1), Augment("mixup", alpha=0.4, classes=3), "horizontal_flip"]
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no figures: a process of a second or two for each run."""
-    monkeypatch.setattr("danlu.hooks.record.draw", lambda *_: "")
 
 
 class Pictures(Dataset[tuple[Tensor, int]]):
@@ -82,29 +74,10 @@ def recipe(bad: str = "skip", **given: Any) -> danlu.Recipe:
 
 def record(folder: Path) -> dict[str, Any]:
     """Return all that is promised to be equal: the last state, every row, bad samples, statistics."""
-    tensors, state = save.read(save.folder(folder, save.steps(folder)[-1]))
-    with sqlite3.connect(folder / "metrics.sqlite") as store:
-        rows = store.execute("SELECT rowid, * FROM metrics ORDER BY rowid").fetchall()
-        bad = store.execute("SELECT rowid, * FROM bad_samples ORDER BY rowid").fetchall()
-    arrays = {f"{group}/{name}": array.tobytes() for group, named in tensors.items() for name, array in named.items()}
+    _, arrays, state = last_state(folder)
     state["hooks"] = None
-    text = (folder / "recipe.toml").read_text()
-    return {"state": state, "arrays": arrays, "rows": rows, "bad": bad, "recipe": text}
-
-
-class KilledError(BaseException):
-    """Nothing is cleaned up after it."""
-
-
-class Kill(danlu.Hook):
-    def __init__(self, update: int) -> None:
-        self._update = update
-
-    def on_step_end(self, training: Any, result: Any) -> None:
-        if training.state.updates_done == self._update:
-            training.store._pending = {table: [] for table in training.store._pending}
-            training.folder = None  # whatever is written from now on is lost, as it would be
-            raise KilledError
+    kept = {"rows": rows(folder), "bad": rows(folder, "bad_samples"), "recipe": (folder / "recipe.toml").read_text()}
+    return {"state": state, "arrays": arrays, **kept}
 
 
 @pytest.mark.parametrize(
@@ -121,36 +94,16 @@ def test_killed_and_resumed_equals_never_killed(engine: str, bad: str, workers: 
     out = tmp_path / "killed"
     for update in (4, 10, 17):  # after a checkpoint, in the middle of an epoch and of another
         given = {"hooks": [Kill(update)], "resume": update > 4}
-        with pytest.raises(KilledError):
+        with pytest.raises(Killed):
             danlu.fit(network(engine), pictures(folder, workers), recipe(bad), out=out, quiet=True, **given)
     danlu.fit(network(engine), pictures(folder, workers), recipe(bad), out=out, quiet=True, resume=True)
     assert record(out) == whole
 
 
-SCRIPT = """
-import importlib.util, os, signal, sys, time
-spec = importlib.util.spec_from_file_location("augment_bad", {file!r})
-module = importlib.util.module_from_spec(spec)
-sys.modules["augment_bad"] = module
-spec.loader.exec_module(module)
-
-class Die(module.danlu.Hook):
-    def on_step_end(self, training, result):
-        if training.state.updates_done == 11:
-            while (module.save.steps(training.folder) or [0])[-1] < 8:  # a checkpoint that knows all the bad ones
-                time.sleep(0.01)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-data = module.pictures(module.Path({folder!r}), 2)
-module.danlu.fit(module.network(), data, module.recipe("replace"), out={out!r}, quiet=True, hooks=[Die()])
-"""
-
-
 def test_a_real_kill_and_mended_files(tmp_path: Path):
     folder, out = broken(tmp_path / "pictures"), tmp_path / "killed"
-    text = SCRIPT.format(file=__file__, folder=str(folder), out=str(out))
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, told = die_in_training(__file__, folder, out)
+    assert code == -signal.SIGKILL, told
     danlu.fit(network(), pictures(folder), recipe("replace"), out=tmp_path / "whole", quiet=True)
     for path in folder.glob("*.broken"):
         path.unlink()

@@ -2,9 +2,6 @@
 
 import json
 import signal
-import sqlite3
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +11,9 @@ import torch
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
+from train.killing import Kill, Killed, die_in_training, last_state, rows
 
 import danlu
-from danlu import save
 from danlu.cli import run as command
 from danlu.data import Data, Samples
 from danlu.errors import DataError, RecipeError
@@ -24,12 +21,6 @@ from danlu.errors import DataError, RecipeError
 pytestmark = pytest.mark.usefixtures("quick")
 
 TRUNCATED, TEXT, LARGE, HELD_OUT = 5, 12, 20, 33
-
-
-@pytest.fixture(autouse=True)
-def _no_curves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Draw no figures: a process of a second or two for each run, of which there are many here."""
-    monkeypatch.setattr("danlu.hooks.record.draw", lambda *_: "")
 
 
 class Folder(Dataset[Any]):
@@ -92,28 +83,9 @@ def recipe(bad: str = "skip", **given: Any) -> danlu.Recipe:
 
 def record(folder: Path) -> dict[str, Any]:
     """Return all that is promised to be equal: the last state, every row, every bad sample."""
-    tensors, state = save.read(save.folder(folder, save.steps(folder)[-1]))
-    with sqlite3.connect(folder / "metrics.sqlite") as store:
-        rows = store.execute("SELECT rowid, * FROM metrics ORDER BY rowid").fetchall()
-        bad = store.execute("SELECT rowid, * FROM bad_samples ORDER BY rowid").fetchall()
-    arrays = {f"{group}/{name}": array.tobytes() for group, named in tensors.items() for name, array in named.items()}
+    _, arrays, state = last_state(folder)
     state["hooks"] = None
-    return {"state": state, "arrays": arrays, "rows": rows, "bad": bad}
-
-
-class KilledError(BaseException):
-    """Nothing is cleaned up after it."""
-
-
-class Kill(danlu.Hook):
-    def __init__(self, update: int) -> None:
-        self._update = update
-
-    def on_step_end(self, training: Any, result: Any) -> None:
-        if training.state.updates_done == self._update:
-            training.store._pending = {table: [] for table in training.store._pending}
-            training.folder = None  # whatever is written from now on is lost, as it would be
-            raise KilledError
+    return {"state": state, "arrays": arrays, "rows": rows(folder), "bad": rows(folder, "bad_samples")}
 
 
 @pytest.mark.parametrize(
@@ -129,7 +101,7 @@ def test_killed_and_resumed_equals_never_killed(engine: str, bad: str, workers: 
     for update in {found[1] + 1, 10}:  # between and after the updates that found them
         out = tmp_path / f"killed-{update}"
         data = pictures(folder, workers)
-        with pytest.raises(KilledError):
+        with pytest.raises(Killed):
             danlu.fit(network(engine), data, given, out=out, quiet=True, hooks=[Kill(update)])
         danlu.fit(network(engine), pictures(folder, workers), given, out=out, quiet=True, resume=True)
         assert record(out) == whole, update
@@ -139,7 +111,7 @@ def test_killed_and_resumed_equals_never_killed(engine: str, bad: str, workers: 
 def test_mending_the_files_changes_nothing(bad: str, tmp_path: Path):
     given = recipe(bad)
     danlu.fit(network(), pictures(write(tmp_path / "a")), given, out=tmp_path / "whole", quiet=True)
-    with pytest.raises(KilledError):
+    with pytest.raises(Killed):
         danlu.fit(network(), pictures(write(tmp_path / "a")), given, out=tmp_path / "b", quiet=True, hooks=[Kill(10)])
     mended = pictures(write(tmp_path / "a", broken=False), 2)
     danlu.fit(network(), mended, given, out=tmp_path / "b", quiet=True, resume=True)
@@ -156,7 +128,7 @@ def test_a_quota_ends_a_resumed_run_where_it_ends_the_whole_one(workers: int, tm
         out = tmp_path / name
         if name == "killed":
             second = ends[0][1][-2][0]  # how many updates were done when the second one came up
-            with pytest.raises(KilledError):
+            with pytest.raises(Killed):
                 danlu.fit(network(), pictures(folder), given, out=out, quiet=True, hooks=[Kill(second + 1)])
         with pytest.raises(DataError, match="3 bad ones of 32") as caught:
             danlu.fit(network(), pictures(folder, workers), given, out=out, quiet=True, resume=name == "killed")
@@ -167,30 +139,10 @@ def test_a_quota_ends_a_resumed_run_where_it_ends_the_whole_one(workers: int, tm
     assert len(ends[0][1]) == 3
 
 
-SCRIPT = """
-import importlib.util, os, signal, sys, time
-spec = importlib.util.spec_from_file_location("bad_samples", {file!r})
-module = importlib.util.module_from_spec(spec)
-sys.modules["bad_samples"] = module
-spec.loader.exec_module(module)
-
-class Die(module.danlu.Hook):
-    def on_step_end(self, training, result):
-        if training.state.updates_done == 11:
-            while (module.save.steps(training.folder) or [0])[-1] < 8:  # a checkpoint that knows all the bad ones
-                time.sleep(0.01)
-            os.kill(os.getpid(), signal.SIGKILL)
-
-data = module.pictures(module.Path({folder!r}), 2)
-module.danlu.fit(module.network(), data, module.recipe("replace"), out={out!r}, quiet=True, hooks=[Die()])
-"""
-
-
 def test_a_real_kill_with_workers(tmp_path: Path):
     folder, out = write(tmp_path / "pictures"), tmp_path / "killed"
-    text = SCRIPT.format(file=__file__, folder=str(folder), out=str(out))
-    done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    code, told = die_in_training(__file__, folder, out)
+    assert code == -signal.SIGKILL, told
     write(folder, broken=False)
     danlu.fit(network(), pictures(folder), recipe("replace"), out=out, quiet=True, resume=True)
     danlu.fit(network(), pictures(write(folder)), recipe("replace"), out=tmp_path / "whole", quiet=True)

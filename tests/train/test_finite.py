@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from train.killing import Kill, Killed
 
 import danlu
 from danlu import save
@@ -179,20 +180,6 @@ def test_without_a_bad_update_the_policy_changes_no_bit(engine: str):
         return [tensor.detach().numpy().tobytes() for tensor in model.state_dict().values()]
 
     assert trained("stop") == trained("skip") == trained("record")
-
-
-class Killed(BaseException):
-    pass
-
-
-class Kill(danlu.Hook):
-    def __init__(self, update: int) -> None:
-        self._update = update
-
-    def on_step_end(self, training: Training, result: Any) -> None:
-        if training.state.updates_done == self._update:
-            training.folder = None
-            raise Killed
 
 
 @ENGINES

@@ -1,10 +1,7 @@
 """Killed at any update equals never killed: weights, optimizer, rows, bit for bit."""
 
-import json
 import signal
-import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 from torch.utils.data import Dataset
+from train.killing import Kill, Killed, last_state, rows, started, summary
 
 import danlu
 from danlu import save
@@ -67,29 +65,9 @@ def recipe(**given: Any) -> danlu.Recipe:
 
 def record(folder: Path) -> dict[str, Any]:
     """Return all that is promised to be equal: the last state, and every row."""
-    step = save.steps(folder)[-1]
-    tensors, state = save.read(save.folder(folder, step))
-    with sqlite3.connect(folder / "metrics.sqlite") as store:
-        rows = store.execute("SELECT rowid, * FROM metrics ORDER BY rowid").fetchall()
-    summary = json.loads((folder / "summary.json").read_text())
-    kept = {key: summary[key] for key in ("status", "epochs", "updates", "samples_seen", "best", "final")}
-    arrays = {f"{group}/{name}": array.tobytes() for group, named in tensors.items() for name, array in named.items()}
-    return {"step": step, "state": state, "arrays": arrays, "rows": rows, "summary": kept}
-
-
-class Killed(BaseException):
-    """Nothing is cleaned up after it: the hooks' last event is cut off as well."""
-
-
-class Kill(danlu.Hook):
-    def __init__(self, update: int) -> None:
-        self._update = update
-
-    def on_step_end(self, training: Any, result: Any) -> None:
-        if training.state.updates_done == self._update:
-            training.store._pending = {table: [] for table in training.store._pending}
-            training.folder = None  # whatever is written from now on is lost, as it would be
-            raise Killed
+    step, arrays, state = last_state(folder)
+    kept = {key: summary(folder)[key] for key in ("status", "epochs", "updates", "samples_seen", "best", "final")}
+    return {"step": step, "state": state, "arrays": arrays, "rows": rows(folder), "summary": kept}
 
 
 CASES: dict[str, dict[str, Any]] = {
@@ -141,22 +119,9 @@ def test_with_workers_that_draw_at_random(tmp_path: Path):
     assert resumed["rows"] == whole["rows"]
 
 
-SCRIPT = """
-import sys
-sys.path.insert(0, {place!r})
-import importlib.util
-spec = importlib.util.spec_from_file_location("resuming", {file!r})
-module = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(module)
-given = module.recipe()
-module.danlu.fit(module.network(), module.points(700), given, out={out!r}, quiet=True, resume={resume})
-"""
-
-
 def start(out: Path, resume: bool) -> "subprocess.Popen[str]":
-    place = str(Path(danlu.__file__).parents[1])
-    text = SCRIPT.format(place=place, file=__file__, out=str(out), resume=resume)
-    return subprocess.Popen([sys.executable, "-c", text], stderr=subprocess.PIPE, text=True)
+    given = f"module.recipe(), out={str(out)!r}, quiet=True, resume={resume}"
+    return started(__file__, f"module.danlu.fit(module.network(), module.points(700), {given})")
 
 
 def wait_for(out: Path, step: int, process: "subprocess.Popen[str]") -> None:
