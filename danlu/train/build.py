@@ -4,7 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from torch import nn, optim
 
@@ -26,9 +26,6 @@ from danlu.train.pretrained import load_part
 from danlu.train.reference import is_reference, load_reference
 from danlu.train.step import Parts, Step, TorchLearner
 from danlu.train.weights import load_module
-
-if TYPE_CHECKING:
-    from danlu.train.zero_learner import ZeroLearner
 
 
 def build_model(part: ModelPart | None, seed: int, engine: Literal["torch", "zero"] = "torch") -> Any:
@@ -148,40 +145,33 @@ def build_learner(
         plan: the machine's part.
         step: the caller's own step, or None.
     """
-    clips = recipe.optim
     if is_zero(model):
-        return _zero_learner(model, recipe, objects, plan, step)
+        from danlu.train.zero_learner import ZeroLearner, ZeroParts
+        from danlu.train.zero_state import Average
+
+        shared = _shared_parts(model, recipe, objects, plan=plan, step=step)
+        average = None if recipe.ema == "off" else Average(model, recipe.ema)
+        return ZeroLearner(ZeroParts(**shared, ema=average), plan, recipe.seed)
     model.to(plan.device)
-    parts = Parts(
-        model=model,
-        objective=_objective(recipe, objects, plan),
-        optimizer=make_optimizer(objects.get("optim", recipe.optim), model),
-        ema=None if recipe.ema == "off" else Ema(model, recipe.ema),
-        step=step,
-        clip_norm=None if clips.clip_norm == "off" else clips.clip_norm,
-        clip_value=None if clips.clip_value == "off" else clips.clip_value,
-        scaler=device.grad_scaler(device.choose(plan.device), plan.precision),
-    )
-    return TorchLearner(parts, plan, recipe.seed)
+    shared = _shared_parts(model, recipe, objects, plan=plan, step=step)
+    ema = None if recipe.ema == "off" else Ema(model, recipe.ema)
+    scaler = device.grad_scaler(device.choose(plan.device), plan.precision)
+    return TorchLearner(Parts(**shared, ema=ema, scaler=scaler), plan, recipe.seed)
 
 
-def _zero_learner(
-    model: Any, recipe: Settled, objects: Mapping[str, Any], plan: Plan, step: Step | None
-) -> "ZeroLearner":
-    from danlu.train.zero_learner import ZeroLearner, ZeroParts
-    from danlu.train.zero_state import Average
-
+def _shared_parts(
+    model: Any, recipe: Settled, objects: Mapping[str, Any], *, plan: Plan, step: Step | None
+) -> dict[str, Any]:
+    """Return the parts that a learner of either engine is made of."""
     clips = recipe.optim
-    parts = ZeroParts(
-        model=model,
-        objective=_objective(recipe, objects, plan),
-        optimizer=make_optimizer(objects.get("optim", recipe.optim), model),
-        ema=None if recipe.ema == "off" else Average(model, recipe.ema),
-        step=step,
-        clip_norm=None if clips.clip_norm == "off" else clips.clip_norm,
-        clip_value=None if clips.clip_value == "off" else clips.clip_value,
-    )
-    return ZeroLearner(parts, plan, recipe.seed)
+    return {
+        "model": model,
+        "objective": _objective(recipe, objects, plan),
+        "optimizer": make_optimizer(objects.get("optim", recipe.optim), model),
+        "step": step,
+        "clip_norm": None if clips.clip_norm == "off" else clips.clip_norm,
+        "clip_value": None if clips.clip_value == "off" else clips.clip_value,
+    }
 
 
 def build_evaluator(

@@ -5,13 +5,11 @@ from a user's `forward` leads straight back to them.
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
@@ -21,11 +19,12 @@ from danlu.data import Batches, Sampler, Source
 from danlu.data import batches as make_batches
 from danlu.device import Plan
 from danlu.errors import DanluError, ModelError
-from danlu.objectives import Objective, check, settle_targets
-from danlu.optim import Ema, Schedule, clip, make_schedule
+from danlu.objectives import Objective, check
+from danlu.optim import Ema, Schedule, clip
 from danlu.train.graph import write_graph
-from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
+from danlu.train.learner import Array, Batch, Result, Tensors
 from danlu.train.lone_sample import batch_norms, first_sample, one_value_per_channel
+from danlu.train.parts_learner import PartsLearner
 from danlu.train.planned import as_planned, compiled
 from danlu.train.sums import Sums
 from danlu.train.watch import Watch
@@ -56,8 +55,10 @@ class Parts:
 
 
 @final
-class TorchLearner(Learner):
+class TorchLearner(PartsLearner):
     """A `torch.nn.Module` and how it learns."""
+
+    parts: Parts
 
     def __init__(self, parts: Parts, plan: Plan, seed: int) -> None:
         self.parts = parts
@@ -187,10 +188,6 @@ class TorchLearner(Learner):
         moved = [p.grad for group in self.parts.optimizer.param_groups for p in group["params"] if p.grad is not None]
         return get_total_norm([grad.coalesce().values() if grad.is_sparse else grad for grad in moved])
 
-    def bad_updates(self) -> dict[int, str]:
-        """Read losses and norms since the last call in one copy."""
-        return self._watch.look()
-
     def gradients_finite(self) -> bool:
         """Read the gradients' norm."""
         return self.parts.scaler is not None or bool(self._gradient_norm().isfinite())
@@ -206,28 +203,6 @@ class TorchLearner(Learner):
         scale = 1.0 if scaler is None else float(scaler.get_scale())
         dense = {name: p.grad.to_dense() for name, p in named if p.grad is not None}
         return {name: as_array(grad.clone()) / scale for name, grad in dense.items()}
-
-    def plan_schedule(self, spec: Any, horizon: int | None) -> None:
-        """Make the schedule of the optimizer's learning rates."""
-        self.parts.schedule = schedule = make_schedule(spec, self.parts.optimizer, horizon=horizon)
-        self.schedule_per = "evaluation" if schedule.monitor else schedule.per
-
-    def step_schedule(self, value: float | None = None) -> None:
-        """Tell the schedule that one unit is done."""
-        if self.parts.schedule is not None:
-            self.parts.schedule.step(value)
-
-    def lr(self) -> float:
-        """Return the learning rate of the first parameter group."""
-        return float(self.parts.optimizer.param_groups[0]["lr"])
-
-    def train_sums(self) -> npt.NDArray[np.float64]:
-        """Read the training sums in one copy."""
-        return self._sums.read_train()
-
-    def train_figures(self) -> Figures:
-        """Read the training sums, and start new ones."""
-        return self._sums.train_figures()
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -245,9 +220,6 @@ class TorchLearner(Learner):
                     module.training = True
                 self._sums.end_evaluation()
 
-    def _evaluated(self) -> nn.Module:
-        return self.parts.model if self.parts.ema is None else self.parts.ema.module
-
     def evaluate(self, batch: Batch) -> Result:
         """Add one batch to the evaluation sums; inside `evaluating`."""
         parts, model = self.parts, self._evaluated()
@@ -260,10 +232,6 @@ class TorchLearner(Learner):
         samples = count(batch)
         self._sums.add(loss, output, batch[1], samples, evaluating=True)
         return Result(loss, samples, output)
-
-    def evaluation_figures(self) -> Figures:
-        """Read the evaluation sums in one copy, and start new ones."""
-        return self._sums.evaluation_figures()
 
     def predict(self, batch: Batch) -> Array:
         """Return probabilities or values for one batch; inside `evaluating`."""
@@ -300,11 +268,6 @@ class TorchLearner(Learner):
                 raise misfit(error, one, "one-sample") from error
         return next(iter(found), None)
 
-    def check_targets(self, targets: Mapping[str, Array | None]) -> None:
-        """Check all targets of every set, where they are known."""
-        if self.parts.step is None:
-            settle_targets(self.parts.objective, targets)
-
     def state(self) -> tuple[Tensors, dict[str, Any]]:
         """Return weights, buffers, optimizer, schedule, average, scaler and the sums of the current epoch."""
         tensors, values = export_parts(self.parts)
@@ -316,10 +279,6 @@ class TorchLearner(Learner):
         import_parts(self.parts, tensors, values)
         self._sums.load(tensors["sums"])
 
-    def objects(self) -> dict[str, Any]:
-        """Return every module by name, and the optimizer."""
-        return {**dict(self.parts.model.named_modules()), "optimizer": self.parts.optimizer}
-
     def snapshot(self) -> object:
         """Return a copy of the evaluated weights, on their device."""
         return {name: tensor.detach().clone() for name, tensor in self._evaluated().state_dict().items()}
@@ -327,7 +286,7 @@ class TorchLearner(Learner):
     def restore(self, snapshot: object) -> None:
         """Copy a snapshot into the evaluated model, and into the trained one too."""
         for module in {self._evaluated(), self.parts.model}:
-            module.load_state_dict(snapshot)  # type: ignore[arg-type]
+            module.load_state_dict(snapshot)
 
     def parameters(self) -> dict[str, Array]:
         """Return the evaluated model's parameters by name."""

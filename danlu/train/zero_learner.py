@@ -5,13 +5,12 @@ danlu.zero's without a copy, and what the model returns goes to the metrics with
 """
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, final
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -20,10 +19,11 @@ from danlu.data import Batches, Sampler, Source
 from danlu.data import batches as make_batches
 from danlu.device import Plan
 from danlu.errors import DanluError, ModelError
-from danlu.objectives import Objective, check, settle_targets
-from danlu.optim import Schedule, make_schedule
-from danlu.train.learner import Array, Batch, Figures, Learner, Result, Tensors
+from danlu.objectives import Objective, check
+from danlu.optim import Schedule
+from danlu.train.learner import Array, Batch, Result, Tensors
 from danlu.train.lone_sample import first_sample, one_value_per_channel
+from danlu.train.parts_learner import PartsLearner
 from danlu.train.step import count, misfit
 from danlu.train.sums import Sums
 from danlu.train.watch import Watch
@@ -50,8 +50,10 @@ class ZeroParts:
 
 
 @final
-class ZeroLearner(Learner):
+class ZeroLearner(PartsLearner):
     """A `danlu.zero.nn.Module` and how it learns."""
+
+    parts: ZeroParts
 
     def __init__(self, parts: ZeroParts, plan: Plan, seed: int) -> None:
         self.parts, self.plan = parts, plan
@@ -169,10 +171,6 @@ class ZeroLearner(Learner):
             self._watch.done()
         return bad
 
-    def bad_updates(self) -> dict[int, str]:
-        """Read losses and norms since the last call."""
-        return self._watch.look()
-
     def gradients_finite(self) -> bool:
         """Look at the gradients."""
         return all(bool(np.isfinite(array).all()) for array in self.gradients().values())
@@ -186,28 +184,6 @@ class ZeroLearner(Learner):
         """Copy the gradients."""
         named = self.parts.model.named_parameters()
         return {name: p.grad.numpy().copy() for name, p in named if p.grad is not None}
-
-    def plan_schedule(self, spec: Any, horizon: int | None) -> None:
-        """Make the schedule of the optimizer's learning rates."""
-        self.parts.schedule = schedule = make_schedule(spec, self.parts.optimizer, horizon=horizon)
-        self.schedule_per = "evaluation" if schedule.monitor else schedule.per
-
-    def step_schedule(self, value: float | None = None) -> None:
-        """Tell the schedule that one unit is done."""
-        if self.parts.schedule is not None:
-            self.parts.schedule.step(value)
-
-    def lr(self) -> float:
-        """Return the learning rate of the first parameter group."""
-        return float(self.parts.optimizer.param_groups[0]["lr"])
-
-    def train_sums(self) -> npt.NDArray[np.float64]:
-        """Read the training sums."""
-        return self._sums.read_train()
-
-    def train_figures(self) -> Figures:
-        """Read the training sums, and start new ones."""
-        return self._sums.train_figures()
 
     @contextlib.contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -225,18 +201,11 @@ class ZeroLearner(Learner):
                     module.training = True
                 self._sums.end_evaluation()
 
-    def _evaluated(self) -> Any:
-        return self.parts.model if self.parts.ema is None else self.parts.ema.module
-
     def evaluate(self, batch: Batch) -> Result:
         """Add one batch to the evaluation sums; inside `evaluating`."""
         output, loss, samples = self._forward(self._evaluated(), batch)
         self._sums.add(as_torch(loss), as_torch(output), batch[1], samples, evaluating=True)
         return Result(loss, samples, output)
-
-    def evaluation_figures(self) -> Figures:
-        """Read the evaluation sums, and start new ones."""
-        return self._sums.evaluation_figures()
 
     def predict(self, batch: Batch) -> Array:
         """Return probabilities or values for one batch; inside `evaluating`."""
@@ -260,11 +229,6 @@ class ZeroLearner(Learner):
             warnings = check(function, as_torch(output), batch[1]) if function.kind is not None else []
             self._sums.prepare(as_torch(output), batch[1])
         return warnings
-
-    def check_targets(self, targets: Mapping[str, Array | None]) -> None:
-        """Check all targets of every set, where they are known."""
-        if self.parts.step is None:
-            settle_targets(self.parts.objective, targets)
 
     def lone_sample_refused(self, batch: Batch) -> str | None:
         """Return a BatchNorm layer that would see one value per channel in a training batch of one sample, or None."""
@@ -290,10 +254,6 @@ class ZeroLearner(Learner):
         """Take back what `state` returned, by copying into the live arrays."""
         import_parts(self.parts, tensors, values)
         self._sums.load(tensors["sums"])
-
-    def objects(self) -> dict[str, Any]:
-        """Return every module by name, and the optimizer."""
-        return {**dict(self.parts.model.named_modules()), "optimizer": self.parts.optimizer}
 
     def snapshot(self) -> object:
         """Return a copy of the evaluated weights."""
