@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,7 +11,7 @@ from danlu import save
 from danlu.data import Arrays, Data, Samples, Source, as_data, normalised, statistics
 from danlu.device import plan_for
 from danlu.errors import DataError, RunError
-from danlu.measure import pin, rehearse
+from danlu.measure import keep_plan, pin, rehearse
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, write
 from danlu.track import Run
@@ -27,7 +28,7 @@ from danlu.train.prepare import prepare, settle_for, with_policy
 from danlu.train.step import Step
 from danlu.train.training import Training
 
-RESUME = (False, True, "accept changes", "strict")
+RESUME = (False, True, "accept changes", "strict", "replan")
 
 Model = Any  # an `nn.Module` of PyTorch, or of danlu.zero
 
@@ -73,7 +74,7 @@ def fit(
     hooks: Sequence[Hook] = (),
     out: str | Path | None = None,
     quiet: bool = False,
-    resume: bool | Literal["accept changes", "strict"] = False,
+    resume: bool | Literal["accept changes", "strict", "replan"] = False,
 ) -> Run:
     """Train: `steps` with the default hooks, which show progress, log, keep the best weights and obey Ctrl-C.
 
@@ -83,9 +84,10 @@ def fit(
         quiet: show no progress.
         resume: go on with the run in `out`, which ends as if it had never been interrupted. The recipe must be the
             run's own but for what changes no number; with "accept changes" it may be another one. A damaged newest
-            checkpoint is passed over with a notice, with "strict" refused. Where `out` is empty or not there, or its
-            run was killed before the first checkpoint, a new run begins: the same script can be started again and
-            again.
+            checkpoint is passed over with a notice, with "strict" refused. A plan that cannot run on this machine is
+            refused, with "replan" replaced by another, which gives other bits from there on. Where `out` is empty or
+            not there, or its run was killed before the first checkpoint, a new run begins: the same script can be
+            started again and again.
 
     Returns:
         the finished run: `run.best`, `run.history`, `run.summary`. Without `out` it lives in memory only.
@@ -241,7 +243,7 @@ def _resumed(
     if not folder.exists() or unbegun(folder):
         return _prepare(model, data, recipe, step, out, tried=True, anew=folder.exists())
     recipe = resuming.stored_recipe(folder) if recipe is None else recipe
-    training, changed = _as_before(model, data, recipe, step, folder, accept=how == "accept changes")
+    training, changed = _as_before(model, data, recipe, step, folder, how=how)
     over = True
     try:
         over = resuming.go_on(training, folder, strict=how == "strict", changed=changed) is not None
@@ -258,15 +260,22 @@ def _as_before(
     step: Step | None,
     folder: Path,
     *,
-    accept: bool = False,
+    how: bool | str = True,
     resumed: bool = True,
 ) -> tuple[Training, resuming.Changes]:
     """Prepare what a run was, by the plan that it began with; return it and what is otherwise now."""
     recipe = resuming.with_statistics(folder, recipe)
     settled, _ = settle_for(model, recipe)
-    changed = resuming.check_changes(folder, settled, accept=accept)
-    plan = resuming.pinned_plan(folder, plan_for(settled))
-    return prepare(model, data, recipe, step=step, plan=plan, resumed=resumed), changed
+    changed = resuming.check_changes(folder, settled, accept=how == "accept changes")
+    now = plan_for(settled)
+    plan = resuming.pinned_plan(folder, now)
+    training = prepare(model, data, recipe, step=step, plan=replace(plan, device=now.device), resumed=resumed)
+    try:
+        why = keep_plan(training, plan, now, where=str(folder / "plan.json"), replan=how == "replan")
+    except BaseException:
+        training.close()
+        raise
+    return training, {**changed, **({} if why is None else {"plan": f"plan: {why}"})}
 
 
 def _prepare(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from typer.main import get_command
@@ -14,6 +14,7 @@ ABOUT = """Train PyTorch models: checked, recorded, repeatable.
 
 To begin, `danlu train digits`: a few seconds, and no download."""
 
+How = Literal[True, "accept changes", "strict", "replan"]
 SETTINGS = {"help_option_names": ["-h", "--help"]}
 app = typer.Typer(
     add_completion=False,
@@ -114,12 +115,16 @@ def resume(
         bool, typer.Option("--accept-changes", help="go on though --set changes what the run would have been")
     ] = False,
     strict: Annotated[bool, typer.Option("--strict", help="refuse to pass over a damaged checkpoint")] = False,
+    replan: Annotated[
+        bool, typer.Option("--replan", help="search another plan where the run's own cannot run here")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="print nothing but the run's folder")] = False,
 ) -> None:
     """Go on with a run that was stopped or killed."""
     from danlu.cli.training import resume as call
 
-    call(run, set_ or [], accept_changes=accept_changes, strict=strict, quiet=quiet)
+    how: How = "accept changes" if accept_changes else "strict" if strict else "replan" if replan else True
+    call(run, set_ or [], how, quiet=quiet)
 
 
 @app.command()

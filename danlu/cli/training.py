@@ -56,15 +56,14 @@ def train(name: str, overrides: list[str], out: Path | None, *, force: bool, qui
         print(truth_table(learned, data.truth), end="")
 
 
-def resume(folder: Path, overrides: list[str], *, accept_changes: bool, strict: bool, quiet: bool) -> None:
+def resume(
+    folder: Path, overrides: list[str], how: Literal[True, "accept changes", "strict", "replan"], *, quiet: bool
+) -> None:
     """Go on with a run in its own folder."""
     recipe = from_tree(to_tree(stored_recipe(folder)), overrides)
     check_given(folder, recipe, f'danlu.fit(model, data, recipe, out="{folder}", resume=True)')
     data, model = _data(recipe), _model(recipe)
     before = danlu.Run(folder).summary
-    how: Literal[True, "accept changes", "strict"] = True
-    if accept_changes or strict:
-        how = "accept changes" if accept_changes else "strict"
     with _ending(folder, quiet=quiet):
         run = danlu.fit(model, data, recipe, out=folder, quiet=quiet, resume=how)
     if quiet:

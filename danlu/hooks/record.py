@@ -32,6 +32,7 @@ class Papers(Hook):
             if training.saved is None:
                 started = {} if training.weights is None else {"weights": training.weights.record()}
                 save.write_json(folder / "environment.json", environment() | started)
+            if training.saved is None or training.replanned:
                 save.write_json(folder / "plan.json", dataclasses.asdict(training.plan))
             write_recipe(training, folder)
             (folder / "summary.json").unlink(missing_ok=True)  # of the part before, where a run goes on

@@ -15,7 +15,7 @@ import torch
 from danlu import device, save
 from danlu.data import cache_root
 from danlu.device import Others, Plan
-from danlu.errors import DanluError, RecipeError
+from danlu.errors import DanluError, RecipeError, RunError
 from danlu.measure.evaluation import adopt_size, with_evaluation
 from danlu.measure.search import LEAST_UPDATES, LIMIT_S, TOO_SHORT, search, update_s
 from danlu.optim import ways_of
@@ -52,6 +52,33 @@ def pin(training: Training, *, limit_s: float | None = None) -> None:
         adopt(training, known)
         _say(training, ", as found before")
         _look_again(training)
+
+
+def keep_plan(training: Training, plan: Plan, now: Plan, *, where: str, replan: bool) -> str | None:
+    """Let a run that goes on keep the plan that it began with; return why it gets another one, if it does.
+
+    Args:
+        training: prepared, on this machine's own device.
+        plan: the run's. now: what this machine would begin with.
+        where: the plan's file.
+        replan: take another plan where this one cannot run.
+
+    Raises:
+        RunError: the plan cannot run here, and another one was not asked for.
+    """
+    if not isinstance(training.learner, TorchLearner):
+        return None
+    misfits = _misfits(training, plan, now)
+    if not misfits:
+        return None
+    why = "; ".join(misfits)
+    if not replan:
+        want, fix = "a plan that this machine can run", "pass --replan: the bits are others from there on"
+        raise RunError(where=where, got=why, want=want, fix=fix)
+    adopt(training, now)
+    training.replanned = True
+    pin(training)
+    return f"the run's own cannot run here ({why})"
 
 
 def adopt(training: Training, plan: Plan) -> None:
@@ -124,7 +151,7 @@ def _repeated(training: Training, path: Path) -> bool:
     now = training.plan
     plan = read_plan(path, now)
     plan = replace(plan, deterministic=now.deterministic, generators=now.generators)
-    misfits = _misfits(training, plan)
+    misfits = _misfits(training, plan, now)
     if not misfits:
         adopt(training, plan)
         _say(training, f", as in {path}")
@@ -136,9 +163,9 @@ def _repeated(training: Training, path: Path) -> bool:
     return False
 
 
-def _misfits(training: Training, plan: Plan) -> list[str]:
-    """Return why a plan cannot run here, in words."""
-    learner, now, recipe = training.learner, training.plan, training.recipe
+def _misfits(training: Training, plan: Plan, now: Plan) -> list[str]:
+    """Return why a plan cannot run here, in words; `now` is this machine's own."""
+    learner, recipe = training.learner, training.recipe
     assert isinstance(learner, TorchLearner)
     cores, model = os.cpu_count() or 1, learner.parts.model
     allowed = ("float32", "tf32", "bf16") if recipe.precision == "auto" else (recipe.precision,)
@@ -159,7 +186,7 @@ def _remembered(path: Path, training: Training) -> Plan | None:
         plan = read_plan(path, training.plan)
     except DanluError:
         return None
-    return None if _misfits(training, plan) else plan
+    return None if _misfits(training, plan, training.plan) else plan
 
 
 def _say(training: Training, how: str) -> None:

@@ -49,7 +49,7 @@ def search(training: Training, *, limit_s: float | None = None, only_threads: bo
 def update_s(training: Training) -> float:
     """Return the median seconds of an update under a training's own plan; the training is left as it was."""
     with untouched(training) as (state, _):
-        return Search(training, state, 0.0).first_s
+        return Search(training, state, 0.0).block_s(training.plan)
 
 
 class Search:
@@ -64,7 +64,7 @@ class Search:
         self._alike = True
         self._block_updates = 1
         self._begun_s = time.perf_counter()
-        self._update_s = self.first_s = self._block(self._plain)
+        self._update_s = self.block_s(self._plain)
         self._block_updates = max(1, min(BLOCK_UPDATES, round(BLOCK_S / self._update_s)))
         self._expected_s = self._expected()
         self._limit_s = min(LIMIT_S, SHARE * self._expected_s) if limit_s is None else limit_s
@@ -149,7 +149,7 @@ class Search:
         mine, ratios = list[float](), list[float]()
         for turn in range(TURNS):
             pair = [plan, self._best] if turn % 2 == 0 else [self._best, plan]
-            seconds = {one: self._block(one) for one in pair}
+            seconds = {one: self.block_s(one) for one in pair}
             mine.append(seconds[plan])
             ratios.append(seconds[plan] / seconds[self._best])
             spent_s = time.perf_counter() - self._begun_s
@@ -158,7 +158,7 @@ class Search:
                 break
         return statistics.median(mine), statistics.median(ratios)
 
-    def _block(self, plan: Plan) -> float:
+    def block_s(self, plan: Plan) -> float:
         """Return the median seconds of an update under a plan, after one that warms up."""
         training, times = self._training, list[float]()
         training.learner.use(plan)

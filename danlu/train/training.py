@@ -48,6 +48,7 @@ class Training:
         stop: why the run ended; None while it runs.
         saved: the state that a resumed run goes on from; None for a new run.
         weights: what came of the weights that the recipe starts from; None where it names none, or the run is resumed.
+        replanned: a resumed run has another plan than it began with.
         looked_at: the update after which losses and norms were last looked at.
     """
 
@@ -76,6 +77,7 @@ class Training:
     seconds_before: float = 0.0
     saved_s: dict[str, float] = field(default_factory=dict)
     for_good: bool = False
+    replanned: bool = False
     looked_at: int = 0
     state: TrainState = field(init=False)
 

@@ -304,3 +304,24 @@ def test_a_planned_run_killed_and_resumed_equals_one_that_was_not(plan: dict[str
             assert array.tobytes() == states[1][0][group][name].tobytes(), (group, name)
     rows = [danlu.Run(tmp_path / name).metrics("train/loss").rows() for name in ("whole", "killed")]
     assert rows[0] == rows[1]
+
+
+def test_a_run_whose_plan_cannot_run_here_goes_on_only_with_another_one(tmp_path: Path) -> None:
+    class Stop(danlu.Hook):
+        def on_step_end(self, training: Any, result: Any) -> danlu.Stop | None:
+            return danlu.Stop("far enough", "interrupted") if training.state.updates_done == 5 else None
+
+    out, path = tmp_path / "run", tmp_path / "run/plan.json"
+    with pytest.raises(KeyboardInterrupt):
+        danlu.fit(network(), pictures(), recipe(), out=out, quiet=True, hooks=[Stop()])
+    plan = json.loads(path.read_text())
+    for changed, why in (({"device": "cuda:7"}, "it is for cuda:7"), ({"threads": 4000}, "4000 threads")):
+        path.write_text(json.dumps(plan | changed))
+        with pytest.raises(RunError) as raised:
+            danlu.fit(network(), pictures(), recipe(), out=out, quiet=True, resume=True)
+        assert why in raised.value.got
+        assert "--replan" in raised.value.fix
+    run = danlu.fit(network(), pictures(), recipe(), out=out, quiet=True, resume="replan")
+    assert run.summary["status"] == "finished"
+    assert json.loads(path.read_text())["threads"] == plan["threads"]
+    assert [text for _, kind, text in run.events if kind == "notice" and "cannot run here" in text]
