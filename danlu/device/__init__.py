@@ -3,11 +3,11 @@
 It must never know what is trained on the device, nor when.
 """
 
+from danlu.device.allocator import can_keep_memory
 from danlu.device.draw import draw, expand, unit, words
 from danlu.device.environment import describe, environment
 from danlu.device.layout import can_lie_otherwise, lay_out, like
 from danlu.device.load import Others
-from danlu.device.memory import can_keep_memory
 from danlu.device.place import choose
 from danlu.device.plan import Plan, Tried, plan_for
 from danlu.device.precision import autocast, grad_scaler, has_units

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from danlu import keyed
-from danlu.device.memory import memory_kept
+from danlu.device.allocator import memory_kept
 
 
 @contextlib.contextmanager
