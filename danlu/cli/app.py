@@ -159,6 +159,30 @@ def plan(
     call(recipe, set_ or [], replan=replan)
 
 
+@app.command()
+def bench(
+    recipe: RecipeName,
+    set_: Overrides = None,
+    seconds: Annotated[float, typer.Option(metavar="S", help="how long to measure", min=0.1)] = 5.0,
+    batch_sizes: Annotated[
+        str | None, typer.Option(metavar="SIZES", help="try these instead, as 8,16,32; auto finds what fits")
+    ] = None,
+    keep_update: Annotated[
+        bool, typer.Option("--keep-update", help="with --batch-sizes: accumulate to the recipe's own update")
+    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="print the figures as JSON")] = False,
+) -> None:
+    """Measure how fast a recipe trains, and how near the limit that is."""
+    if batch_sizes is not None:
+        from danlu.cli.batch_sizes import batch_sizes as call_sizes
+
+        call_sizes(recipe, set_ or [], batch_sizes, keep_update=keep_update, seconds=seconds, as_json=json)
+        return
+    from danlu.cli.bench import bench as call
+
+    call(recipe, set_ or [], seconds, as_json=json)
+
+
 @app.command(name="eval")
 def evaluate(run: RunFolder, on: On = "", at: At = "best") -> None:
     """Measure a run's weights on one of its sets."""

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from danlu.cli.catalogue import find_recipe
 from danlu.cli.text import counted, table
-from danlu.cli.training import telling
+from danlu.cli.training import data_of, model_of, telling
 from danlu.device import Plan, plan_for
 from danlu.measure import LIMIT_S, pin
 from danlu.recipe_text import read
 from danlu.save import holds_run
-from danlu.train import build_data, build_model, prepare
+from danlu.train import prepare
 from danlu.train.resume import read_plan, stored_recipe
 
 LEGEND = """ms: of one update, the median; ratio: to the best plan so far, turn by turn
@@ -23,10 +23,7 @@ def plan(name: str, overrides: list[str], *, replan: bool) -> None:
         print(report(read_plan(Path(name) / "plan.json", plan_for(stored_recipe(Path(name))))))
         return
     recipe = read(find_recipe(name), overrides + (["replan=true"] if replan else []))
-    with telling("loading the data"):
-        data = build_data(recipe.data, recipe.seed)
-    with telling("building the model"):
-        model = build_model(recipe.model, recipe.seed, recipe.engine)
+    data, model = data_of(recipe), model_of(recipe)
     with telling("preparing"):
         training = prepare(model, data, recipe)
     try:

@@ -9,7 +9,7 @@ from danlu import recipe_text, save
 from danlu.cli.text import counted, indented, number, span, table, value
 from danlu.errors import DanluError, RunError
 from danlu.recipe import PARTS, Recipe
-from danlu.track import Run, list_runs
+from danlu.track import Run, list_runs, share_lines
 from danlu.track import compare as compare_runs
 
 MOST_BAD = 20  # bad samples that `show` lists
@@ -88,6 +88,7 @@ def _ending(folder: Path, summary: Mapping[str, Any]) -> str:
     lines.append(
         f"{span(summary['seconds'])}, {summary['samples_per_s']:,.0f} samples/s on {summary.get('measured_on', '-')}"
     )
+    lines += share_lines(summary, summary.get("measured_on", "-"))
     if bad := summary.get("bad_updates"):
         first = summary.get("first_bad_update")
         which = "" if first is None else f", update {first:,} the first"

@@ -39,10 +39,10 @@ def train(name: str, overrides: list[str], out: Path | None, *, force: bool, qui
         raise RunError(where="--force", got="no --out", want="--out with the folder to move aside", fix=fix)
     if out is not None and not force and os.path.lexists(out):
         save.claim(out)  # an occupied folder is refused before anything is loaded
-    data, model = _data(recipe), _model(recipe)
+    data, model = data_of(recipe), model_of(recipe)
     if out is not None and force and os.path.lexists(out):
         with telling("checking the first batch of every set"):
-            prepare(_model(recipe), data, recipe).close()  # a mistake must show before the old run is moved
+            prepare(model_of(recipe), data, recipe).close()  # a mistake must show before the old run is moved
         _, notice = save.claim(out, force=True)
         print(notice or "", end="\n" if notice else "")
     with _folder(Path("runs") / Path(name).stem, out) as folder, _ending(folder, quiet=quiet):
@@ -62,7 +62,7 @@ def resume(
     """Go on with a run in its own folder."""
     recipe = from_tree(to_tree(stored_recipe(folder)), overrides)
     check_given(folder, recipe, f'danlu.fit(model, data, recipe, out="{folder}", resume=True)')
-    data, model = _data(recipe), _model(recipe)
+    data, model = data_of(recipe), model_of(recipe)
     before = danlu.Run(folder).summary
     with _ending(folder, quiet=quiet):
         run = danlu.fit(model, data, recipe, out=folder, quiet=quiet, resume=how)
@@ -108,12 +108,14 @@ def telling(what: str) -> Iterator[None]:
         raise
 
 
-def _data(recipe: Settled) -> Data:
+def data_of(recipe: Settled) -> Data:
+    """Load the data that a recipe names."""
     with telling("loading the data"):
         return build_data(recipe.data, recipe.seed)
 
 
-def _model(recipe: Settled) -> Any:
+def model_of(recipe: Settled) -> Any:
+    """Build the model that a recipe names."""
     with telling("building the model"):
         return build_model(recipe.model, recipe.seed, recipe.engine)
 
@@ -183,7 +185,7 @@ def _beside(name: str, learned: npt.NDArray[np.float64], true: npt.NDArray[np.fl
 def check(name: str, overrides: list[str]) -> None:
     """Print every layer, and run one batch of every set through model and loss."""
     recipe = read(find_recipe(name), overrides)
-    data, model = _data(recipe), _model(recipe)
+    data, model = data_of(recipe), model_of(recipe)
     drawn = model if isinstance(model, nn.Module) else build_model(recipe.model, recipe.seed)  # the twin's own shapes
     with telling("checking the first batch of every set"):
         training = _prepared(model, data, recipe)

@@ -7,13 +7,17 @@ from danlu.device.allocator import can_keep_memory
 from danlu.device.draw import draw, expand, unit, words
 from danlu.device.environment import describe, environment
 from danlu.device.layout import can_lie_otherwise, lay_out, like
+from danlu.device.limits import Gauge, Limits, limits, wait
 from danlu.device.load import Others
+from danlu.device.memory import capped, forget_peak, is_exhausted, peak_bytes, room_bytes, used_bytes
 from danlu.device.place import choose
 from danlu.device.plan import Plan, Tried, plan_for
 from danlu.device.precision import autocast, grad_scaler, has_units
 from danlu.device.settings import blas_threads, exact, kept_generators, seed, seed_all, seed_torch, use_threads
 
 __all__ = [
+    "Gauge",
+    "Limits",
     "Others",
     "Plan",
     "Tried",
@@ -21,22 +25,30 @@ __all__ = [
     "blas_threads",
     "can_keep_memory",
     "can_lie_otherwise",
+    "capped",
     "choose",
     "describe",
     "draw",
     "environment",
     "exact",
     "expand",
+    "forget_peak",
     "grad_scaler",
     "has_units",
+    "is_exhausted",
     "kept_generators",
     "lay_out",
     "like",
+    "limits",
+    "peak_bytes",
     "plan_for",
+    "room_bytes",
     "seed",
     "seed_all",
     "seed_torch",
     "unit",
     "use_threads",
+    "used_bytes",
+    "wait",
     "words",
 ]

@@ -27,14 +27,16 @@ def environment() -> dict[str, Any]:
     }
 
 
-def describe(device: str, engine: str = "torch") -> str:
-    """Say in a few words what a run on `device` was measured on."""
+def describe(device: str, engine: str = "torch", threads: int | None = None) -> str:
+    """Say in a few words what a run on `device` was measured on; the default for `threads` is what is set now."""
+    threads = torch.get_num_threads() if threads is None else threads
+    used = "1 thread" if threads == 1 else f"{threads} threads"
     if engine == "zero":
-        return f"{_processor()}, {torch.get_num_threads()} threads, danlu.zero on numpy {_version('numpy')}"
+        return f"{_processor()}, {used}, danlu.zero on numpy {_version('numpy')}"
     torch_version = f"torch {torch.__version__}"
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, {torch_version}"
-    return f"{_processor()}, {torch.get_num_threads()} threads, {torch_version}"
+    return f"{_processor()}, {used}, {torch_version}"
 
 
 def _version(package: str) -> str:

@@ -9,7 +9,7 @@ import torch
 
 from danlu.errors import RecipeError
 
-_DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 Context = Callable[[], contextlib.AbstractContextManager[Any]]
 
@@ -25,7 +25,7 @@ def autocast(device: torch.device, precision: str) -> Context | None:
     if precision == "fp16" and device.type != "cuda":
         want = "float32 or bf16, because fp16 needs a CUDA device"
         raise RecipeError(where="precision", got="fp16", want=want, fix="pass --set precision=bf16")
-    dtype = _DTYPES[precision]
+    dtype = DTYPES[precision]
     return lambda: torch.autocast(device.type, dtype=dtype)
 
 

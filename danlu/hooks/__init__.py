@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from danlu.hooks.checkpoint import Checkpoint
 from danlu.hooks.early_stop import StopEarly
 from danlu.hooks.interrupt import Interrupt
+from danlu.hooks.limit import Limit
 from danlu.hooks.log import Log
 from danlu.hooks.pace import Pace
 from danlu.hooks.progress import LiveProgress, PlainProgress, progress
@@ -19,6 +20,7 @@ from danlu.train.hook import Hook
 __all__ = [
     "Checkpoint",
     "Interrupt",
+    "Limit",
     "LiveProgress",
     "Log",
     "Pace",
@@ -46,5 +48,5 @@ def defaults(recipe: Settled, others: Sequence[Hook] = (), *, quiet: bool = Fals
         hooks.append(StopEarly(recipe.early_stop.patience))
     policy = Checkpoints() if recipe.checkpoints == "off" else recipe.checkpoints
     log = Log(recipe.log_every, tensorboard=recipe.tensorboard, retry=Retry(policy.retries, policy.retry_s))
-    hooks += [log, Pace(), *others, Papers(), Checkpoint(policy), Record()]
+    hooks += [log, Pace(), *others, Papers(), Checkpoint(policy), Limit(), Record()]
     return hooks if quiet else [*hooks, progress()]

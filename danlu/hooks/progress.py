@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, final
 
+from danlu.device import describe
 from danlu.errors import TrainingError
+from danlu.track import share_lines
 from danlu.train.hook import Hook
 from danlu.train.learner import Result
 from danlu.train.training import Training
@@ -228,7 +230,7 @@ def opening(training: Training) -> list[str]:
 
 def closing(training: Training, error: BaseException | None) -> list[str]:
     """Return the lines that say how it ended, what was best and where the record lies."""
-    state, lines = training.state, []
+    state, plan, lines = training.state, training.plan, []
     if error is not None:
         where, what = f"update {state.updates_done:,}", type(error).__name__
         if isinstance(error, TrainingError):
@@ -238,6 +240,7 @@ def closing(training: Training, error: BaseException | None) -> list[str]:
         rate = state.samples_seen / training.seconds if training.seconds else math.nan
         where = f" after update {state.updates_done:,}" if training.stop.status == "interrupted" else ""
         lines.append(f"{training.stop.reason}{where}: {clock(training.seconds)}, {rate:,.0f} samples/s")
+    lines += share_lines(training.share_of_limit, describe(plan.device, plan.engine, plan.threads))
     lines += [bad_line(training)] if state.bad_updates and not isinstance(error, TrainingError) else []
     lines += [best_line(training)] if state.best is not None else []
     bad = [f"{len(met.rows):,} of {name}" for name, met in state.bad.items() if len(met.rows)]

@@ -80,7 +80,7 @@ def _writing(folder: Path) -> Iterator[None]:
 
 def summary(training: Training, error: BaseException | None = None) -> dict[str, Any]:
     """Return how a run ended, as plain values."""
-    state, stop = training.state, training.stop
+    state, stop, plan = training.state, training.stop, training.plan
     seconds = training.seconds
     failed = error is not None
     return {
@@ -93,7 +93,8 @@ def summary(training: Training, error: BaseException | None = None) -> dict[str,
         "first_bad_update": _first_bad(training) if state.bad_updates else None,
         "seconds": seconds,
         "samples_per_s": state.samples_seen / seconds if seconds else 0.0,
-        "measured_on": describe(training.plan.device, training.plan.engine),
+        **training.share_of_limit,
+        "measured_on": describe(plan.device, plan.engine, plan.threads),
         "best": state.best,
         "final": {name: value for name, value in training.figures.items() if isinstance(value, float | int)},
     }

@@ -11,7 +11,8 @@ import numpy as np
 
 from danlu import save
 from danlu.errors import DanluError
-from danlu.measure.trial import Attributes, State, attributes_of, copied, fetched, one_update, untouched
+from danlu.measure.trial import Attributes, attributes_of, fetched, one_update, untouched
+from danlu.measure.untouched import State, copied
 from danlu.train import Training
 
 SEEDED = "; draw from danlu.data.rng(), random, numpy.random or torch, which are seeded for every sample"

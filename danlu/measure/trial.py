@@ -7,12 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from danlu import keyed, save, zero
+from danlu import keyed, zero
+from danlu.measure.untouched import State, copied
 from danlu.train import Training
 from danlu.train.learner import Result
 from danlu.train.step import without_kernel
 
-State = tuple[dict[str, dict[str, Any]], dict[str, Any]]
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 COLLECTIONS = (list, dict, set)
 KINDS = (*PLAIN, *COLLECTIONS, torch.Tensor, zero.Tensor, np.ndarray)
@@ -79,12 +79,6 @@ def _put_back(training: Training, attributes: Attributes) -> None:
     for (name, attribute), seen in attributes.items():
         if vars(objects[name]).get(attribute) is not seen.value:
             setattr(objects[name], attribute, seen.value)
-
-
-def copied(state: State) -> State:
-    """Return a state in memory of its own, as a checkpoint would give it back."""
-    tensors = {group: {name: np.array(a, order="C") for name, a in named.items()} for group, named in state[0].items()}
-    return tensors, save.from_json(save.to_json(state[1]))
 
 
 def fetched(training: Training, update: int) -> list[Any]:

@@ -6,7 +6,19 @@ This room sees steps, names and numbers; it must never know a model, a device or
 from danlu.track.curves import draw
 from danlu.track.pictures import grid
 from danlu.track.run import Run, compare, list_runs
+from danlu.track.share import in_ms, in_percent, share_lines
 from danlu.track.store import MetricStore
 from danlu.track.tensorboard import TensorBoard
 
-__all__ = ["MetricStore", "Run", "TensorBoard", "compare", "draw", "grid", "list_runs"]
+__all__ = [
+    "MetricStore",
+    "Run",
+    "TensorBoard",
+    "compare",
+    "draw",
+    "grid",
+    "in_ms",
+    "in_percent",
+    "list_runs",
+    "share_lines",
+]

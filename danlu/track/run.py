@@ -43,6 +43,8 @@ class Summary(TypedDict):
     samples_seen: Count
     seconds: float
     samples_per_s: float
+    percent_of_limit: NotRequired[float | None]
+    limit: NotRequired[dict[str, float | str]]
     measured_on: NotRequired[str]
     best: Best | None
     final: dict[str, float]

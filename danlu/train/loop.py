@@ -12,6 +12,7 @@ from danlu.errors import TrainingError, unknown_name
 from danlu.train.finite import check_finite
 from danlu.train.hook import Hook, Stop, checked_hooks
 from danlu.train.learner import Figures, Result
+from danlu.train.memory import too_little_memory
 from danlu.train.training import Training
 
 
@@ -65,8 +66,8 @@ def run(training: Training, hooks: Sequence[Hook] = ()) -> Iterator[Result]:
         training.stop = Stop("Ctrl-C, before the update was done", "interrupted")
         raise
     except BaseException as raised:
-        error = raised
-        _note(raised, training)
+        error = _explained(raised, training)
+        _raise_other(error, than=raised)
         raise
     finally:
         training.end()
@@ -175,6 +176,19 @@ def _finish(training: Training, calls: Calls) -> None:
         test = training.evaluate_test()
         if test:
             calls.eval_end(test)
+
+
+def _explained(raised: BaseException, training: Training) -> BaseException:
+    """Return an error with a note of where in the run it happened, or another one in its place where memory ran out."""
+    update = f"update {training.state.updates_done + 1}"
+    error = too_little_memory(raised, update, training.recipe, training.folder) or raised
+    _note(error, training)
+    return error
+
+
+def _raise_other(error: BaseException, *, than: BaseException) -> None:
+    if error is not than:
+        raise error from None  # which operation came too late is of no use
 
 
 def _note(error: BaseException, training: Training) -> None:

@@ -26,6 +26,7 @@ from danlu.recipe_text import settle
 from danlu.train.build import begin, build_learner, load_objects
 from danlu.train.learner import Learner
 from danlu.train.loaded import Loaded
+from danlu.train.memory import too_little_memory
 from danlu.train.step import Step
 from danlu.train.training import Training
 
@@ -62,8 +63,7 @@ def prepare(
     if settled.augment and settled.overfit_one_batch:
         training.notices.append("overfit_one_batch: the one batch is not augmented")
     with learner.session():
-        training.notices += _check(training)
-        _check_lone_sample(training)
+        training.notices += _tried(training)
     if settled.schedule != "off":
         learner.plan_schedule(objects.get("schedule", settled.schedule), _horizon(training))
         if learner.schedule_per == "evaluation":
@@ -214,6 +214,18 @@ def _known_row(where: str, name: str, known: list[str], *, own_step: bool) -> st
     if name not in known and not named:
         raise unknown_name(RecipeError, where, name, known, "figure of this run")
     return name
+
+
+def _tried(training: Training) -> list[str]:
+    """Run first batches, trained on nothing; return what the user should be told."""
+    try:
+        notices = _check(training)
+        _check_lone_sample(training)
+    except (RuntimeError, MemoryError) as error:
+        if (explained := too_little_memory(error, "the first batch of a set", training.recipe)) is not None:
+            raise explained from None
+        raise
+    return notices
 
 
 def _check(training: Training) -> list[str]:

@@ -248,6 +248,8 @@ class TorchLearner(PartsLearner):
             except DanluError:
                 raise
             except Exception as error:
+                if device.is_exhausted(error):
+                    raise
                 raise misfit(error, batch, name) from error
             if step is not None:
                 return _check_step(output)

@@ -50,6 +50,8 @@ class Training:
         weights: what came of the weights that the recipe starts from; None where it names none, or the run is resumed.
         replanned: a resumed run has another plan than it began with.
         looked_at: the update after which losses and norms were last looked at.
+        evaluations_s: seconds of the validation passes of this part of the run.
+        share_of_limit: what a finished run made of the machine, for its summary; empty where it was not measured.
     """
 
     recipe: Settled
@@ -79,6 +81,8 @@ class Training:
     for_good: bool = False
     replanned: bool = False
     looked_at: int = 0
+    evaluations_s: float = 0.0
+    share_of_limit: Figures = field(default_factory=dict)
     state: TrainState = field(init=False)
 
     def __post_init__(self) -> None:
@@ -240,11 +244,13 @@ class Training:
 
     def evaluate(self) -> Figures:
         """Evaluate every validation set now; note what is newest and what is best."""
-        self.sums_closed = self.learner.train_sums()
+        self.sums_closed = self.learner.train_sums()  # waits for what was asked for before
+        start_s = time.monotonic()
         figures = {f"train/{name}": value for name, value in self.learner.train_figures().items()}
         for name, batches in self.valid.items():
             found = evaluate(self.learner, batches, self.limit)
             figures |= {f"{name}/{metric}": value for metric, value in found.items()}
+        self.evaluations_s += time.monotonic() - start_s
         self.figures |= figures
         self._compare(figures)
         return figures
@@ -259,7 +265,9 @@ class Training:
         """Evaluate the test set, once, at the end."""
         if self.test is None:
             return {}
+        start_s = time.monotonic()
         found = evaluate(self.learner, self.test, self.limit)
+        self.evaluations_s += time.monotonic() - start_s
         figures = {f"test/{metric}": value for metric, value in found.items()}
         self.figures |= figures
         return figures

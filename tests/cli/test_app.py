@@ -7,7 +7,7 @@ import pytest
 from danlu.cli import run
 
 HELP = ["", "train", "check", "eval", "predict", "runs", "runs list", "runs show", "runs compare", "data", "data list"]
-HELP += ["data info", "data fetch", "recipes", "recipes list", "recipes show"]
+HELP += ["bench", "data info", "data fetch", "recipes", "recipes list", "recipes show"]
 
 
 @pytest.mark.parametrize("command", HELP)

@@ -21,7 +21,8 @@ from danlu.errors import RecipeError, RunError
 from danlu.measure import pin
 from danlu.measure.compare import Smooth, difference, outcome
 from danlu.measure.planning import place_of
-from danlu.measure.trial import copied, fetched
+from danlu.measure.trial import fetched
+from danlu.measure.untouched import copied
 from danlu.train import Training, prepare
 
 CHOSEN = {"memory_format": "channels_last", "optimizer": "fused", "keep_memory": True}
