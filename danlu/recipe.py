@@ -105,7 +105,7 @@ class Data(Part):
     Fields:
         valid: share of the training samples held out for validation, where the data set brings none of its own.
         stratify: hold out the same share of every class.
-        workers: processes that fetch samples, for a `Dataset`; arrays need none.
+        workers: processes that fetch samples, for a `Dataset`, or threads, for pictures in files; arrays need none.
         sampler: "shuffle", "in_order", or "balanced" (each class equally likely, drawn with replacement).
         bad_samples: what becomes of samples of a `Dataset` that cannot be fetched or do not fit: "raise" ends the run,
             "skip" leaves them out, "replace" puts others, drawn at random, in their place.

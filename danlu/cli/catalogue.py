@@ -43,18 +43,28 @@ def data_list() -> None:
 
 
 def data_info(name: str) -> None:
-    """Print what a data set holds."""
-    from danlu import data
-
-    info = data.info(name)
+    """Print what a data set holds, by its name or that of a recipe."""
+    info = _described(name)
     print(f"{name}: {info['line']}\n")
     rows = [(column, str(tuple(form["shape"])), form["dtype"]) for column, form in info["columns"].items()]
     print(table(rows, head=("column", "shape of a sample", "type")))
     print()
     print(_sets(info))
     print()
-    origin = [("memory", bytes_of(info["bytes"])), ("found", info["found"]), ("about", info["about"])]
-    print(table(origin, wrap=True))
+    origin = [("memory", bytes_of(info["bytes"]))]
+    origin += [(key, info[key]) for key in ("found", "kept", "about")]
+    print(table([row for row in origin if row[1]], wrap=True))
+
+
+def _described(name: str) -> dict[str, Any]:
+    from danlu import data
+
+    if name in data.names() or not (name in recipes.names() or name.endswith(".toml")):
+        return data.info(name)
+    from danlu.train import build_data
+
+    recipe = read(find_recipe(name))
+    return data.described(build_data(recipe.data, recipe.seed))
 
 
 def data_fetch(name: str) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from danlu.data import Arrays, Source
+from danlu.data import Arrays, Samples, Source, batches, pictures_of
+from danlu.data.canonical import only
 from danlu.errors import DataError
 from danlu.track import grid
 
@@ -23,14 +24,16 @@ def read_inputs(path: Path, like: Source) -> tuple[Arrays, list[str]]:
     Raises:
         DataError: the file is missing or neither; the training data are no pictures.
     """
-    if not isinstance(like, Arrays):
-        want = "a run whose data are arrays"
+    pictures = pictures_of(like)
+    known = like if pictures is None else pictures.extremes()
+    if not isinstance(known, Arrays):
+        want = "a run whose data are arrays or pictures"
         raise DataError(where=str(path), got="a run on a Dataset", want=want, fix="call danlu.predict from Python")
     if not path.is_file():
         got = "a folder" if path.is_dir() else "no file"
         raise DataError(where=str(path), got=got, want="a picture or an .npy file", fix="check the path")
     if path.suffix != ".npy":
-        return like.like(_picture(path, like)[None]), []
+        return (known.like(_picture(path, known)[None]) if pictures is None else pictures.file(path)), []
     try:
         array = np.load(path, allow_pickle=False)
         if not isinstance(array, np.ndarray):
@@ -39,7 +42,7 @@ def read_inputs(path: Path, like: Source) -> tuple[Arrays, list[str]]:
         got = "no plain array" if "pickle" in str(error) else str(error)  # NumPy's advice is to unpickle it
         want, fix = "an .npy file of numbers", "save it with np.save"
         raise DataError(where=str(path), got=got, want=want, fix=fix) from None
-    return like.like(array), _units(path, array, like)
+    return known.like(array), _units(path, array, known)
 
 
 def _units(path: Path, array: Array, like: Arrays) -> list[str]:
@@ -82,6 +85,8 @@ def draw(path: Path, inputs: Source, captions: Sequence[str], good: Sequence[boo
         DataError: the inputs are no pictures, or the path cannot be written to.
     """
     stored = next(iter(inputs.stored().values())) if isinstance(inputs, Arrays) else None
+    if isinstance(inputs, Samples) and inputs.pictures:
+        stored = only(batches(inputs.unscaled(), len(inputs)).batch(0, 0)[0])
     if stored is None or stored.ndim != 4 or stored.shape[1] not in (1, 3):
         raise DataError(
             where="--picture", got="inputs that are no pictures", want="a run on pictures", fix="leave --picture out"

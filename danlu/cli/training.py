@@ -17,7 +17,7 @@ import danlu
 from danlu import models, save
 from danlu.cli.catalogue import find_recipe
 from danlu.cli.text import bytes_of, counted, table
-from danlu.data import Batches, Data, batches
+from danlu.data import Batches, Data, batches, pictures_of
 from danlu.errors import DanluError, ModelError, RunError
 from danlu.measure import rehearse
 from danlu.recipe import Settled
@@ -194,6 +194,8 @@ def check(name: str, overrides: list[str]) -> None:
         print(_layer_table(_layers(drawn, training.train)))
         print()
         print(_sets(training))
+        pictures = pictures_of(data.train)
+        print("" if pictures is None else f"\npictures: {pictures.sizes()} pixels, in {pictures.folder}\n", end="")
         with telling("rehearsing"):
             findings = rehearse(training, Path(tempfile.gettempdir()) / "check")
         print("".join(f"note: {notice}\n" for notice in [*training.notices, *findings]), end="")

@@ -8,11 +8,12 @@ from danlu.data.augment_batches import augmented
 from danlu.data.bad import BadPolicy, BadSamples
 from danlu.data.batch import Batches
 from danlu.data.batching import batches
-from danlu.data.dataset import Loader, Samples
-from danlu.data.fashion import cache_root
+from danlu.data.cache_folder import cache_folder
+from danlu.data.dataset import Loader, Samples, pictures_of
 from danlu.data.given import arrays, as_data, idx
 from danlu.data.idx_file import read_idx
-from danlu.data.named import fetch, info, load, names, options_of
+from danlu.data.image_folder import images
+from danlu.data.named import described, fetch, info, load, names, options_of
 from danlu.data.normalise import normalised, normalised_sets, statistics
 from danlu.data.sampling import Sampler
 from danlu.data.sets import Data, class_total
@@ -32,16 +33,19 @@ __all__ = [
     "as_data",
     "augmented",
     "batches",
-    "cache_root",
+    "cache_folder",
     "class_total",
+    "described",
     "fetch",
     "idx",
+    "images",
     "info",
     "load",
     "names",
     "normalised",
     "normalised_sets",
     "options_of",
+    "pictures_of",
     "read_idx",
     "rng",
     "statistics",

@@ -30,7 +30,7 @@ def batches(
         device: where the batches shall be; arrays are moved there once, now.
         seed: with the epoch's number it decides the order.
         sampler: "shuffle", "in_order", "balanced", or one weight for each sample.
-        workers: processes that fetch samples of a `Dataset`; the larger of this and its own number counts.
+        workers: processes that fetch samples of a `Dataset` (threads, for pictures); its own number counts if larger.
         drop_last: leave out a last batch that is not full.
 
     Raises:

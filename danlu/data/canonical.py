@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from danlu.data.columns import Batch, Convert, Inputs
+from danlu.data.fresh import fresh
 from danlu.errors import DataError
 from danlu.recipe import Normalise
 
@@ -60,16 +61,25 @@ def settle(batch: Batch, device: torch.device, convert: Convert | None = None) -
     return moved, target.to(device, torch.int64, non_blocking=True) if whole else _plain(target, device)
 
 
-def converter(by: Normalise | None, device: torch.device) -> Convert | None:
-    """Return what normalises a batch of inputs on `device`; None where nothing is to be done."""
+def converter(by: Normalise | None, device: torch.device, *, pixels: bool = False) -> Convert | None:
+    """Return what normalises a batch of inputs on `device`, `pixels` after making them 0 to 1; None for nothing."""
     if by is None:
-        return None
+        return _from_pixels if pixels else None
     mean, std = (torch.tensor(numbers, dtype=torch.get_default_dtype()).to(device) for numbers in (by.mean, by.std))
 
     def convert(inputs: Tensor) -> Tensor:
+        if pixels:
+            return _from_pixels(inputs).sub_(_spread(mean, inputs)).div_(_spread(std, inputs))
         return (inputs - _spread(mean, inputs)) / _spread(std, inputs)
 
     return convert
+
+
+def _from_pixels(inputs: Tensor) -> Tensor:
+    dtype = torch.get_default_dtype()
+    if inputs.device.type == "cpu":
+        return fresh(inputs.shape, dtype).copy_(inputs).mul_(1 / 255)
+    return inputs.to(dtype).mul_(1 / 255)
 
 
 def only(inputs: Inputs) -> Tensor:

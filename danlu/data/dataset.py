@@ -12,6 +12,7 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset, IterableDataset
 
 from danlu.data.bad import ACTION, QUOTA, Action, BadPolicy, Quota
 from danlu.data.columns import stored
+from danlu.data.pictures import Pictures
 from danlu.data.source import Ids, Source, checked_ids
 from danlu.errors import DataError
 from danlu.recipe import Normalise
@@ -66,6 +67,8 @@ class Samples(Source):
         self.policy = BadPolicy(bad or ACTION, QUOTA if bad_quota is None else bad_quota)
         self.rows: Ids | None = None
         self.normalise: Normalise | None = None  # done to every batch of inputs, on the device
+        self.pictures = isinstance(dataset, Pictures) and transform is None and collate_fn is None
+        self.scaled = True  # pictures become floats from 0 to 1, on the device
         self._length = _length(dataset)
 
     def __len__(self) -> int:
@@ -94,6 +97,12 @@ class Samples(Source):
         """Return the same samples, of which the bad ones are left out where others would take their place."""
         part = copy.copy(self)
         part.policy = self.policy if self.policy.action == "raise" else replace(self.policy, action="skip", least=0)
+        return part
+
+    def unscaled(self) -> "Samples":
+        """Return the same samples, whose pictures stay uint8 in batches; for those who copy them."""
+        part = copy.copy(self)
+        part.scaled = False
         return part
 
     def with_policy(self, policy: BadPolicy) -> "Samples":
@@ -150,6 +159,13 @@ class Loader(Source):
             want="arrays or a map-style Dataset",
             fix="pass loader.dataset instead, or give training and validation loaders of their own",
         )
+
+
+def pictures_of(source: Source) -> Pictures | None:
+    """Return the picture files that a source serves; None where it serves something else."""
+    if not (isinstance(source, Samples) and source.pictures):
+        return None
+    return cast("Pictures", source.dataset)
 
 
 def known_targets(dataset: object) -> npt.NDArray[Any] | None:

@@ -1,9 +1,9 @@
 """Fashion-MNIST: 70,000 grey pictures of clothes in 10 classes, 28 x 28; found on this machine, or downloaded."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from danlu.data.cache_folder import cache_folder
 from danlu.data.download import Wanted, content_sha256, download
 from danlu.data.idx_file import read_idx
 from danlu.data.sets import Data
@@ -51,13 +51,7 @@ def fashion_mnist(ask: Ask) -> Data:
 
 def cache() -> Path:
     """Return danlu's own folder for this data set."""
-    return cache_root() / NAME
-
-
-def cache_root() -> Path:
-    """Return danlu's folder for what can be had again: $DANLU_CACHE, $XDG_CACHE_HOME/danlu or ~/.cache/danlu."""
-    own, shared = os.environ.get("DANLU_CACHE"), os.environ.get("XDG_CACHE_HOME")
-    return Path(own) if own else (Path(shared) if shared else Path.home() / ".cache") / "danlu"
+    return cache_folder(NAME)
 
 
 def places() -> tuple[Path, ...]:

@@ -25,7 +25,7 @@ DRAWS = 32  # samples drawn at most in place of a bad one
 PROBES = 5  # samples of which the commonest form is the set's
 LONGEST_ERROR = 300  # letters of what is wrong with a sample
 _NONE = np.zeros(0, dtype=np.int64)
-_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)  # out of files or memory: no sample's fault
+_MACHINE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 
 class Request(NamedTuple):
@@ -175,10 +175,8 @@ class Fetcher(Dataset[Delivered]):
                 sample = self._dataset[row]
                 sample = sample if self._transform is None else self._transform(sample)
                 wrong = misfit(sample, request.form, self._target)
-        except MemoryError:
-            raise
         except Exception as error:
-            if isinstance(error, OSError) and error.errno in _MACHINE:
+            if not is_the_samples_fault(error):
                 raise
             found[row] = Fault(self._culprit(request.epoch, row, _line(error), error), error)
             return None
@@ -212,6 +210,11 @@ class Fetcher(Dataset[Delivered]):
 
     def _culprit(self, epoch: int, row: int, wrong: str, error: Exception | None = None) -> Culprit:
         return Culprit(row, _writable(path_of(self._dataset, row, error)), _writable(wrong)[:LONGEST_ERROR], epoch)
+
+
+def is_the_samples_fault(error: Exception) -> bool:
+    """Return whether an error speaks of a sample, not of a machine that is out of files or memory."""
+    return not isinstance(error, MemoryError) and not (isinstance(error, OSError) and error.errno in _MACHINE)
 
 
 def _ids_of(good: list[Good]) -> Ids:

@@ -2,8 +2,9 @@
 
 import signal
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import tee
 from typing import Any, final
 
@@ -18,6 +19,7 @@ from danlu.data.canonical import converter, pair, settle
 from danlu.data.columns import Batch
 from danlu.data.dataset import Samples
 from danlu.data.fetcher import Delivered, Fetcher, Request, unpacked
+from danlu.data.reading import Begun, PictureFetcher
 from danlu.data.sampling import Order
 from danlu.data.source import Ids
 from danlu.errors import DataError
@@ -42,8 +44,9 @@ class FetchedBatches(NamedBatches):
         super().__init__(samples, batch_size, device)
         self._order, self._target, self._workers = order, source.target, workers
         self.bad = BadSamples(source.policy, len(source))
-        self._fetcher = Fetcher(source, order)
-        self._convert = converter(source.normalise, device)
+        self._pictures = PictureFetcher(source, order, device) if source.pictures else None
+        self._fetcher = self._pictures or Fetcher(source, order)
+        self._convert = converter(source.normalise, device, pixels=source.pictures and source.scaled)
         self._plan = Plan(self.bad)
         self._fetching: Iterator[Any] | None = None  # PyTorch's iterator over worker processes, once they run
         self._ending: weakref.finalize[..., Any] | None = None
@@ -77,7 +80,8 @@ class FetchedBatches(NamedBatches):
         """Return a batch of any samples, fetched in this process, and which samples these are."""
         self._settle_form()
         request, place = self._plan.request(epoch, ids, mate), _place(epoch, position)
-        made = self._fetch(request._replace(least=max(1, request.least)), place)
+        fetch = partial(self._fetcher.fetch, request._replace(least=max(1, request.least)))
+        made = self._fetch(fetch, ids, place)
         if made.collated is None:
             raise self._nothing_good(place)
         return self._settled(made)
@@ -87,7 +91,7 @@ class FetchedBatches(NamedBatches):
     ) -> Iterator[Served | None]:
         """Yield a batch of each list of sample ids, which the workers read ahead, and which samples these are."""
         self._settle_form()
-        deliver = self._from_workers if self._workers else self._from_here
+        deliver = self._from_workers if self._workers and self._pictures is None else self._from_here
         return deliver(epoch, lists, start, mate)
 
     def close(self) -> None:
@@ -103,9 +107,9 @@ class FetchedBatches(NamedBatches):
             with own_randomness():
                 self.bad.form = self._fetcher.probe(self.bad.rows)
 
-    def _fetch(self, request: Request, place: str, *, record: bool = False) -> Delivered:
-        with _named(place, request.ids), own_randomness():
-            made = self._fetcher.fetch(request)
+    def _fetch(self, fetch: Callable[[], Delivered], ids: Ids, place: str, *, record: bool = False) -> Delivered:
+        with _named(place, ids), own_randomness():
+            made = fetch()
             self._refuse_fault(made, place, record=record)
         return made
 
@@ -134,10 +138,17 @@ class FetchedBatches(NamedBatches):
         )
 
     def _from_here(self, epoch: int, lists: Iterable[Ids], start: int, mate: Mate | None) -> Iterator[Served | None]:
-        for position, ids in enumerate(lists, start):
+        for position, (request, fetch) in enumerate(self._begun(epoch, lists, mate), start):
             place = _place(epoch, position)
-            made = self._fetch(self._plan.request(epoch, ids, mate), place, record=True)
-            yield self._accepted(made, ids, place)
+            made = self._fetch(fetch, request.ids, place, record=True)
+            yield self._accepted(made, request.ids, place)
+
+    def _begun(self, epoch: int, lists: Iterable[Ids], mate: Mate | None) -> Iterator[Begun]:
+        """Return an iterator over each request and a call that gives its batch; pictures are read ahead."""
+        requests = (self._plan.request(epoch, ids, mate) for ids in lists)
+        if self._pictures is not None:
+            return self._pictures.begin(requests, self._workers)
+        return ((request, partial(self._fetcher.fetch, request)) for request in requests)
 
     def _from_workers(self, epoch: int, lists: Iterable[Ids], start: int, mate: Mate | None) -> Iterator[Served | None]:
         self._turn += 1
@@ -171,6 +182,7 @@ class FetchedBatches(NamedBatches):
             raise
 
     def _start(self) -> None:
+        assert isinstance(self._fetcher, Fetcher)
         self._loader = DataLoader(
             self._fetcher,
             batch_size=None,  # each of its samples is a whole batch

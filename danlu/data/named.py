@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from danlu.data import fashion, synthetic, tables
+from danlu.data import fashion, image_folder, synthetic, tables
+from danlu.data.dataset import pictures_of
 from danlu.data.sets import Data, class_counts
 from danlu.data.source import Arrays, Source
 from danlu.data.split import Ask, Share, Stratify
@@ -29,6 +30,7 @@ _BUILDERS: dict[str, Callable[..., Data]] = {
     "breast-cancer": tables.breast_cancer,
     "diabetes": tables.diabetes,
     "fashion-mnist": fashion.fashion_mnist,
+    image_folder.NAME: image_folder.pictures,  # not in NAMES: it is the caller's own folder
     "linear": synthetic.linear,
     "polynomial": synthetic.polynomial,
     "high-dimensional-linear": synthetic.high_dimensional_linear,
@@ -89,18 +91,30 @@ def info(name: str, **options: Any) -> dict[str, Any]:
     Cost: loads it.
     """
     data = load(name, **options)
+    if name == image_folder.NAME:
+        return described(data)
     made = _known(name) not in tables.FILES and name != fashion.NAME
     found = "made from the seed" if made else str(tables.folder() if name in tables.FILES else _fashion_folder())
+    return described(data) | {"name": name, "line": NAMES[name], "found": found}
+
+
+def described(data: Data) -> dict[str, Any]:
+    """Return what any data hold, as `info` does.
+
+    Cost: of pictures, a few files are looked into.
+    """
+    pictures = pictures_of(data.train)
     return {
-        "name": name,
+        "name": data.name,
         "about": data.about,
-        "line": NAMES[name],
+        "line": data.name if pictures is None else f"pictures of {pictures.sizes()} pixels",
+        "found": "" if pictures is None else pictures.folder,
+        "kept": "" if pictures is None else pictures.kept(),
         "columns": _columns(data.train),
         "samples": {part: len(source) for part, source in data.sets().items()},
         "classes": list(data.classes),
         "class_counts": {part: class_counts(source) for part, source in data.sets().items()},
-        "bytes": _memory_bytes(data),
-        "found": found,
+        "bytes": _memory_bytes(data) if pictures is None else pictures.bytes(),
     }
 
 
@@ -116,6 +130,9 @@ def _fashion_folder() -> Path:
 
 def _columns(source: Source) -> dict[str, dict[str, Any]]:
     """Return the shape of one sample and the stored type, for each column."""
+    pictures = pictures_of(source)
+    if pictures is not None:
+        return {"inputs": {"shape": list(pictures.form), "dtype": "uint8"}, "target": {"shape": [], "dtype": "int64"}}
     if not isinstance(source, Arrays):
         return {}
     columns = zip(source.columns.names, source.columns.tensors, strict=True)

@@ -1,6 +1,7 @@
 """Normalising inputs: statistics of a training set, and the same numbers applied to every set."""
 
 import copy
+import math
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -10,13 +11,14 @@ from torch import Tensor
 
 from danlu.data.batching import batches
 from danlu.data.canonical import only
-from danlu.data.dataset import Loader, Samples
+from danlu.data.dataset import Loader, Samples, pictures_of
 from danlu.data.sets import Data
 from danlu.data.source import Arrays, Source
 from danlu.errors import DataError
 from danlu.recipe import Normalise
 
 ROWS = 1024  # samples that are looked at together
+PIXELS = 1 << 22  # numbers of pictures that are looked at together
 
 
 def normalised(source: Source, by: Normalise) -> Source:
@@ -73,8 +75,9 @@ def statistics(source: Source, *, workers: int = 0) -> Normalise:
 
 
 def _all_inputs(source: Source, workers: int) -> Iterator[Tensor]:
-    source = source.skipping() if isinstance(source, Samples) else source
-    with closing(batches(source, ROWS, workers=workers)) as made:
+    source, pictures = source.skipping() if isinstance(source, Samples) else source, pictures_of(source)
+    rows = ROWS if pictures is None else max(1, PIXELS // math.prod(pictures.form))
+    with closing(batches(source, rows, workers=workers)) as made:
         if made.bad is not None:
             made.bad.name = "train"
         yield from (only(inputs) for inputs, _ in made.iterate(0))

@@ -4,6 +4,7 @@ It must never know what is trained on the device, nor when.
 """
 
 from danlu.device.allocator import can_keep_memory
+from danlu.device.cores import cores
 from danlu.device.draw import draw, expand, unit, words
 from danlu.device.environment import describe, environment
 from danlu.device.layout import can_lie_otherwise, lay_out, like
@@ -27,6 +28,7 @@ __all__ = [
     "can_lie_otherwise",
     "capped",
     "choose",
+    "cores",
     "describe",
     "draw",
     "environment",

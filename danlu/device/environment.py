@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-PACKAGES = ("danlu", "torch", "numpy", "safetensors", "msgspec", "tensorboard")
+PACKAGES = ("danlu", "torch", "numpy", "safetensors", "msgspec", "tensorboard", "pillow", "simplejpeg")
 
 
 def environment() -> dict[str, Any]:

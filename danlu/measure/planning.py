@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import re
 import time
 from dataclasses import asdict, replace
@@ -13,7 +12,7 @@ from typing import Any
 import torch
 
 from danlu import device, save
-from danlu.data import cache_root
+from danlu.data import cache_folder
 from danlu.device import Others, Plan
 from danlu.errors import DanluError, RecipeError, RunError
 from danlu.measure.evaluation import adopt_size, with_evaluation
@@ -106,12 +105,12 @@ def place_of(training: Training) -> Path:
         "recipe": [recipe.batch_size, recipe.accumulate, recipe.minutes, recipe.precision, recipe.plan_without],
         "rest": [recipe.eval_batch_size, recipe.ema != "off", recipe.on_nan, recipe.optim.clip_norm != "off"],
         "updates": training.updates_total,
-        "plan": [training.plan.device, training.plan.threads, training.plan.deterministic, os.cpu_count()],
+        "plan": [training.plan.device, training.plan.threads, training.plan.deterministic, device.cores()],
         "machine": device.describe(training.plan.device),
         "torch": torch.__version__,
     }
     digest = hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
-    return cache_root() / "plans" / f"{digest[:32]}.json"
+    return cache_folder("plans") / f"{digest[:32]}.json"
 
 
 def _find(training: Training, path: Path, limit_s: float | None) -> None:
@@ -167,7 +166,7 @@ def _misfits(training: Training, plan: Plan, now: Plan) -> list[str]:
     """Return why a plan cannot run here, in words; `now` is this machine's own."""
     learner, recipe = training.learner, training.recipe
     assert isinstance(learner, TorchLearner)
-    cores, model = os.cpu_count() or 1, learner.parts.model
+    cores, model = device.cores(), learner.parts.model
     allowed = ("float32", "tf32", "bf16") if recipe.precision == "auto" else (recipe.precision,)
     found = [] if plan.device == now.device else [f"it is for {plan.device}, and this run is on {now.device}"]
     found += [] if plan.precision in allowed else [f"{plan.precision}, which the recipe does not allow"]
