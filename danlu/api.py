@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from danlu import hooks as hook_room
 from danlu import save
-from danlu.data import Arrays, Data, Samples, Source, as_data, normalised, statistics
+from danlu.data import Arrays, Data, Samples, Source, Stored, as_data, normalised, statistics
 from danlu.device import plan_for
 from danlu.errors import DataError, RunError
 from danlu.measure import keep_plan, pin, rehearse
@@ -148,7 +148,7 @@ def predict(model: Model, inputs: Any, recipe: Recipe | None = None) -> Array:
     plain, given = settle_for(model, recipe or Recipe())
     objects = load_objects(plain, given)
     source = _normalised(inputs if isinstance(inputs, Source) else Arrays(inputs), plain, None)
-    source = source.refusing() if isinstance(source, Samples) else source  # an output for every sample
+    source = source.refusing() if isinstance(source, Samples | Stored) else source  # an output for every sample
     plan = plan_for(plain)
     learner = build_evaluator(model, plain, objects, plan=plan)
     batches = learner.batches(source, plan.eval_batch_size, seed=plain.seed, sampler="in_order", workers=0)
@@ -264,7 +264,7 @@ def _as_before(
     resumed: bool = True,
 ) -> tuple[Training, resuming.Changes]:
     """Prepare what a run was, by the plan that it began with; return it and what is otherwise now."""
-    recipe = resuming.with_statistics(folder, recipe)
+    recipe = resuming.as_decided(folder, recipe)
     settled, _ = settle_for(model, recipe)
     changed = resuming.check_changes(folder, settled, accept=how == "accept changes")
     now = plan_for(settled)

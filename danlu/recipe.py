@@ -100,13 +100,17 @@ class Weights(Part):
 
 @dataclass(init=False)
 class Data(Part):
-    """`name`: a data set's name, or `"file.py:function"` that returns data; the options are its arguments.
+    """`name`: a data set's name, `"file.py:function"` that returns data, or a stored set's folder.
+
+    The options are the arguments of what it names.
 
     Fields:
         valid: share of the training samples held out for validation, where the data set brings none of its own.
         stratify: hold out the same share of every class.
         workers: processes that fetch samples, for a `Dataset`, or threads, for pictures in files; arrays need none.
-        sampler: "shuffle", "in_order", or "balanced" (each class equally likely, drawn with replacement).
+        sampler: "shuffle", "in_order", "balanced" (each class equally likely, drawn with replacement), or, for a
+            stored set, "block_shuffle" (in random order within windows of neighbours, quick to read); "shuffle" becomes
+            that where a stored set of small samples does not fit in memory, and the run's own recipe.toml then says so.
         bad_samples: what becomes of samples of a `Dataset` that cannot be fetched or do not fit: "raise" ends the run,
             "skip" leaves them out, "replace" puts others, drawn at random, in their place.
         bad_quota: how many of a set may be bad before the run stops: a number (3) or a share of the set (0.01).
@@ -118,7 +122,7 @@ class Data(Part):
     valid: Share | Literal["default"] = "default"
     stratify: bool | Literal["default"] = "default"
     workers: Whole = 0
-    sampler: Literal["shuffle", "in_order", "balanced"] = "shuffle"
+    sampler: Literal["shuffle", "in_order", "balanced", "block_shuffle"] = "shuffle"
     bad_samples: Literal["raise", "skip", "replace"] = "raise"
     bad_quota: Count | PartOrAll = 0.01
     normalise: Normalise | bool = False

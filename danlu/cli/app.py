@@ -25,12 +25,12 @@ app = typer.Typer(
     help=ABOUT,
 )
 runs_app = typer.Typer(invoke_without_command=True, help="List, show and compare runs.")
-data_app = typer.Typer(invoke_without_command=True, help="List data sets, look at them, fetch them.")
+data_app = typer.Typer(invoke_without_command=True, help="List data sets, look at them, fetch and convert them.")
 recipes_app = typer.Typer(invoke_without_command=True, help="List and show the built-in recipes.")
 
 RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="a built-in recipe's name, or a .toml file")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="a run's folder")]
-DataName = Annotated[str, typer.Argument(metavar="NAME", help="a data set's name; `danlu data` lists them")]
+DataName = Annotated[str, typer.Argument(metavar="NAME", help="a data set's name, or a stored set's folder")]
 Overrides = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="a recipe key, as optim.lr=0.05; repeatable"),
@@ -315,6 +315,37 @@ def data_fetch(name: DataName) -> None:
     from danlu.cli.catalogue import data_fetch as call
 
     call(name)
+
+
+@data_app.command("convert")
+def data_convert(
+    source: Annotated[
+        str,
+        typer.Argument(metavar="SOURCE", help="a name, file.py:function, an IDX folder, .npy, .npz, .csv or .parquet"),
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="the stored set's folder, not there yet")],
+    target: Annotated[
+        str | None, typer.Option(metavar="WHICH", help="a table's column, or the .npy file beside an .npy file")
+    ] = None,
+    valid: Annotated[float | None, typer.Option(metavar="SHARE", help="hold out this share for validation")] = None,
+    seed: Annotated[int, typer.Option(metavar="N", help="decides what is held out, and the shuffle", min=0)] = 0,
+    shuffle: Annotated[bool, typer.Option("--shuffle", help="write the training samples in random order")] = False,
+    workers: Annotated[int, typer.Option(metavar="N", help="processes that fetch samples", min=0)] = 0,
+) -> None:
+    """Write data as a stored set, which may be larger than memory."""
+    from danlu.cli.stored import convert as call
+
+    call(source, folder, target=target, valid=valid, seed=seed, shuffle=shuffle, workers=workers)
+
+
+@data_app.command("verify")
+def data_verify(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="a stored set's folder")],
+) -> None:
+    """Check every block of a stored set against its checksum."""
+    from danlu.cli.stored import verify as call
+
+    call(folder)
 
 
 @recipes_app.callback()

@@ -51,7 +51,7 @@ def data_info(name: str) -> None:
     print()
     print(_sets(info))
     print()
-    origin = [("memory", bytes_of(info["bytes"]))]
+    origin = [(info["place"], bytes_of(info["bytes"]))]
     origin += [(key, info[key]) for key in ("found", "kept", "about")]
     print(table([row for row in origin if row[1]], wrap=True))
 

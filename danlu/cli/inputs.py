@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from danlu.data import Arrays, Samples, Source, batches, pictures_of
+from danlu.data import Arrays, Samples, Source, Stored, batches, pictures_of
 from danlu.data.canonical import only
 from danlu.errors import DataError
 from danlu.track import grid
 
 Array = npt.NDArray[Any]
 
+LOOKED_AT = 1024  # samples of a stored set that show what inputs are like
 PICTURES = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")  # Pillow would run Ghostscript for some others
 
 
@@ -26,6 +27,8 @@ def read_inputs(path: Path, like: Source) -> tuple[Arrays, list[str]]:
     """
     pictures = pictures_of(like)
     known = like if pictures is None else pictures.extremes()
+    if isinstance(known, Stored):
+        known = known.in_memory(0, LOOKED_AT)
     if not isinstance(known, Arrays):
         want = "a run whose data are arrays or pictures"
         raise DataError(where=str(path), got="a run on a Dataset", want=want, fix="call danlu.predict from Python")

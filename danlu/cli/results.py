@@ -13,7 +13,7 @@ from danlu import save
 from danlu.cli.inputs import draw, read_inputs
 from danlu.cli.text import counted, number, table
 from danlu.cli.training import telling
-from danlu.data import Data
+from danlu.data import Data, Stored
 from danlu.errors import DataError, RunError
 from danlu.objectives import LossFunction, make_loss
 from danlu.recipe import Settled
@@ -54,6 +54,7 @@ def predict(folder: Path, source: Path | None, *, on: str, at: str, count: int, 
         on = _known_set(data, on)
         whole = data.sets()[on]
         inputs, notes = whole.take(np.arange(min(count, len(whole)))), list[str]()
+        inputs = inputs.in_memory() if isinstance(inputs, Stored) else inputs
         what = f"the first {len(inputs)} of {counted(len(whole), 'sample')} of {on}"
     else:
         inputs, notes = read_inputs(source, data.train)

@@ -9,6 +9,8 @@ from danlu.data.loader import LoaderBatches
 from danlu.data.resident import ResidentBatches
 from danlu.data.sampling import Order, Sampler, order_of
 from danlu.data.source import Arrays, Source
+from danlu.data.store_batches import StoredBatches
+from danlu.data.store_source import Stored
 from danlu.errors import DataError
 
 
@@ -29,7 +31,7 @@ def batches(
         batch_size: samples per batch. An in-order epoch may have fewer samples than that, any other may not.
         device: where the batches shall be; arrays are moved there once, now.
         seed: with the epoch's number it decides the order.
-        sampler: "shuffle", "in_order", "balanced", or one weight for each sample.
+        sampler: "shuffle", "in_order", "balanced", "block_shuffle", or one weight for each sample.
         workers: processes that fetch samples of a `Dataset` (threads, for pictures); its own number counts if larger.
         drop_last: leave out a last batch that is not full.
 
@@ -44,15 +46,23 @@ def batches(
     order = order_of(source, sampler, seed)
     size = _checked_size(batch_size, order)
     samples = order.samples // size * size if drop_last else order.samples
+    if isinstance(source, Samples):
+        workers = max(workers, source.workers)
+        return FetchedBatches(source, order, samples, batch_size=size, device=where, workers=workers)
+    return _of_columns(source, order, samples, size=size, where=where)
+
+
+def _of_columns(source: Source, order: Order, samples: int, *, size: int, where: torch.device) -> Batches:
+    """Return the batches of arrays, or of a stored set, which becomes arrays where it fits in memory."""
+    if isinstance(source, Stored):
+        resident = source.resident(where)
+        if resident is None:
+            return StoredBatches(source, order, samples, batch_size=size, device=where)
+        source = resident
     if isinstance(source, Arrays):
         return ResidentBatches(source, order, samples, batch_size=size, device=where)
-    if isinstance(source, Samples):
-        return FetchedBatches(
-            source, order, samples, batch_size=size, device=where, workers=max(workers, source.workers)
-        )
-    raise DataError(
-        where="source", got=f"a {type(source).__name__}", want="Arrays, Samples or Loader", fix="see danlu.data.as_data"
-    )
+    want = "Arrays, Samples, Stored or Loader"
+    raise DataError(where="source", got=f"a {type(source).__name__}", want=want, fix="see danlu.data.as_data")
 
 
 def _checked_size(batch_size: int, order: Order) -> int:

@@ -74,7 +74,7 @@ def _download_one(url: str, wanted: Wanted, target: Path, timeout_s: float) -> N
         _check_content(part, wanted)
         part.chmod(0o644)
         part.replace(target)
-        _sync_folder(target.parent)
+        sync(target.parent)
     finally:
         part.unlink(missing_ok=True)
 
@@ -102,8 +102,9 @@ def _check_content(part: Path, wanted: Wanted) -> None:
         raise ValueError(f"content with SHA-256 {got}, not {wanted.sha256}")
 
 
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
+def sync(path: Path) -> None:
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:

@@ -10,6 +10,8 @@ from danlu.data.dataset import pictures_of
 from danlu.data.sets import Data, class_counts
 from danlu.data.source import Arrays, Source
 from danlu.data.split import Ask, Share, Stratify
+from danlu.data.store_schema import SCHEMA, is_stored
+from danlu.data.store_source import Stored, stored
 from danlu.errors import DataError, unknown_name
 
 NAMES: dict[str, str] = {
@@ -46,7 +48,7 @@ def load(name: str, *, valid: Share = "default", stratify: Stratify = "default",
     """Return a data set by its name.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or the folder of a stored set.
         valid: share of the training samples held out for validation; 0 for none. The default is a fifth for tables,
             5,000 samples of Fashion-MNIST; made data is validated on fresh samples.
         stratify: hold out the same share of every class; "default" does so for classes.
@@ -62,12 +64,16 @@ def load(name: str, *, valid: Share = "default", stratify: Stratify = "default",
             if not takes:
                 raise DataError(where=f"data {name}", got=option, want="no options", fix="leave it out")
             raise unknown_name(DataError, f"data {name}", option, takes, "option")
+    if name not in _BUILDERS:
+        return stored(name, valid=valid, stratify=stratify, seed=seed, **options)
     return _BUILDERS[name](Ask(valid, stratify, seed), **options)
 
 
 def options_of(name: str) -> list[str]:
     """Return what a data set itself takes; raise a DataError where the name is unknown."""
-    return [option for option in inspect.signature(_BUILDERS[_known(name)]).parameters if option != "ask"]
+    builder: Callable[..., Data] = _BUILDERS.get(_known(name), stored)
+    own = ("ask",) if name in _BUILDERS else ("folder", "valid", "stratify", "seed")
+    return [option for option in inspect.signature(builder).parameters if option not in own]
 
 
 def fetch(name: str) -> Path:
@@ -76,7 +82,9 @@ def fetch(name: str) -> Path:
     Raises:
         DataError: an unknown name, data that has no files, or files that cannot be had.
     """
-    if _known(name) in tables.FILES:
+    if _known(name) not in _BUILDERS:
+        return Path(name)
+    if name in tables.FILES:
         return tables.folder()
     if name == fashion.NAME:
         return fashion.fetch()
@@ -93,9 +101,8 @@ def info(name: str, **options: Any) -> dict[str, Any]:
     data = load(name, **options)
     if name == image_folder.NAME:
         return described(data)
-    made = _known(name) not in tables.FILES and name != fashion.NAME
-    found = "made from the seed" if made else str(tables.folder() if name in tables.FILES else _fashion_folder())
-    return described(data) | {"name": name, "line": NAMES[name], "found": found}
+    line = NAMES.get(name, "a stored data set")
+    return described(data) | {"name": data.name, "line": line, "found": _found(name)}
 
 
 def described(data: Data) -> dict[str, Any]:
@@ -110,6 +117,7 @@ def described(data: Data) -> dict[str, Any]:
         "line": data.name if pictures is None else f"pictures of {pictures.sizes()} pixels",
         "found": "" if pictures is None else pictures.folder,
         "kept": "" if pictures is None else pictures.kept(),
+        "place": "on disk" if isinstance(data.train, Stored) else "memory",
         "columns": _columns(data.train),
         "samples": {part: len(source) for part, source in data.sets().items()},
         "classes": list(data.classes),
@@ -119,13 +127,21 @@ def described(data: Data) -> dict[str, Any]:
 
 
 def _known(name: str) -> str:
-    if name not in _BUILDERS:
+    if name not in _BUILDERS and not is_stored(name):
+        if Path(name).is_dir():
+            fix = "convert what is in it: `danlu data convert SOURCE FOLDER`"
+            raise DataError(where=name, got=f"a folder without {SCHEMA}", want="the folder of a stored set", fix=fix)
         raise unknown_name(DataError, "data", name, _BUILDERS, "data set")
     return name
 
 
-def _fashion_folder() -> Path:
-    return fashion.find(fashion.places()) or fashion.cache()
+def _found(name: str) -> str:
+    """Say where a data set lies."""
+    if name in tables.FILES:
+        return str(tables.folder())
+    if name == fashion.NAME:
+        return str(fashion.find(fashion.places()) or fashion.cache())
+    return "made from the seed" if name in _BUILDERS else str(Path(name).absolute())
 
 
 def _columns(source: Source) -> dict[str, dict[str, Any]]:
@@ -133,7 +149,7 @@ def _columns(source: Source) -> dict[str, dict[str, Any]]:
     pictures = pictures_of(source)
     if pictures is not None:
         return {"inputs": {"shape": list(pictures.form), "dtype": "uint8"}, "target": {"shape": [], "dtype": "int64"}}
-    if not isinstance(source, Arrays):
+    if not isinstance(source, Arrays | Stored):
         return {}
     columns = zip(source.columns.names, source.columns.tensors, strict=True)
     return {
@@ -144,5 +160,7 @@ def _columns(source: Source) -> dict[str, dict[str, Any]]:
 
 def _memory_bytes(data: Data) -> int:
     """Return the bytes of all columns; parts of one set share theirs."""
+    if isinstance(data.train, Stored):
+        return data.train.folder.reader.schema.samples * data.train.row_bytes
     held = {id(source.columns): source.columns for source in data.sets().values() if isinstance(source, Arrays)}
     return sum(tensor.numel() * tensor.element_size() for columns in held.values() for tensor in columns.tensors)

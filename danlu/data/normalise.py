@@ -14,6 +14,7 @@ from danlu.data.canonical import only
 from danlu.data.dataset import Loader, Samples, pictures_of
 from danlu.data.sets import Data
 from danlu.data.source import Arrays, Source
+from danlu.data.store_source import Stored
 from danlu.errors import DataError
 from danlu.recipe import Normalise
 
@@ -27,12 +28,12 @@ def normalised(source: Source, by: Normalise) -> Source:
     Raises:
         DataError: several inputs, or other numbers than those that it is normalised by already.
     """
-    if not isinstance(source, Arrays | Samples | Loader):
+    if not isinstance(source, Arrays | Samples | Loader | Stored):
         got = f"a {type(source).__name__}"
-        raise DataError(where="data.normalise", got=got, want="Arrays, Samples or Loader", fix="leave it out")
+        raise DataError(where="data.normalise", got=got, want="Arrays, Samples, Stored or Loader", fix="leave it out")
     if source.normalise == by:
         return source
-    if isinstance(source, Arrays):
+    if isinstance(source, Arrays | Stored):
         return source.normalised(by)
     other = copy.copy(source)
     other.normalise = by
@@ -75,7 +76,7 @@ def statistics(source: Source, *, workers: int = 0) -> Normalise:
 
 
 def _all_inputs(source: Source, workers: int) -> Iterator[Tensor]:
-    source, pictures = source.skipping() if isinstance(source, Samples) else source, pictures_of(source)
+    source, pictures = source.skipping() if isinstance(source, Samples | Stored) else source, pictures_of(source)
     rows = ROWS if pictures is None else max(1, PIXELS // math.prod(pictures.form))
     with closing(batches(source, rows, workers=workers)) as made:
         if made.bad is not None:

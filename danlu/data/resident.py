@@ -28,8 +28,8 @@ class ResidentBatches(NamedBatches):
         self._rows = None if source.rows is None else torch.from_numpy(source.rows).to(device)
         self._sliced = order.kind == "in_order" and self._rows is None
         columns = list(zip(self._resident.tensors, self._resident.converters, strict=True))
-        self._pick = _assemble([_gather(*column) for column in columns], source.keys, source.has_target)
-        self._cut = _assemble([_slice(*column) for column in columns], source.keys, source.has_target)
+        self._pick = assemble([_gather(*column) for column in columns], source.keys, source.has_target)
+        self._cut = assemble([_slice(*column) for column in columns], source.keys, source.has_target)
         self._views = [tensor for tensor, convert in columns if convert is None] if self._sliced else []
         self._versions = [tensor._version for tensor in self._views]
 
@@ -97,7 +97,7 @@ def _slice(column: Tensor, convert: Convert | None) -> Callable[[slice], Tensor]
     return column.__getitem__ if convert is None else lambda part: convert(column[part])
 
 
-def _assemble(columns: list[Callable[[Any], Tensor]], keys: Keys, has_target: bool) -> Callable[[Any], Batch]:
+def assemble(columns: list[Callable[[Any], Tensor]], keys: Keys, has_target: bool) -> Callable[[Any], Batch]:
     """Return a function that makes a batch of a part; the usual case of one input and a target has the least to do."""
     inputs = columns[:-1] if has_target else columns
     form: Callable[[Any], Inputs] = inputs[0]

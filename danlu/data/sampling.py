@@ -8,11 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from danlu import keyed
+from danlu.data.block_order import Blocks
 from danlu.data.source import Ids, Source
 from danlu.errors import DataError, unknown_name
 
 Sampler = str | npt.ArrayLike
-NAMES = ("shuffle", "in_order", "balanced")
+NAMES = ("shuffle", "in_order", "balanced", "block_shuffle")
 
 
 @final
@@ -22,14 +23,16 @@ class Order:
 
     Fields:
         samples: how many samples a source has.
-        kind: each once, shuffled; each once, by number; or drawn with replacement.
+        kind: each once, shuffled; each once, by number; drawn with replacement; or each once, shuffled in windows.
         cumulative: for "weighted", the running sum of the weights.
+        blocks: for "block_shuffle", how the set is cut.
     """
 
     samples: int
     seed: int
-    kind: Literal["shuffle", "in_order", "weighted"]
+    kind: Literal["shuffle", "in_order", "weighted", "block_shuffle"]
     cumulative: npt.NDArray[np.float64] | None = None
+    blocks: Blocks | None = None
 
     def ids(self, epoch: int, start: int, stop: int) -> Ids:
         """Return the sample ids at positions [start, stop) of an epoch."""
@@ -37,6 +40,8 @@ class Order:
             return np.arange(start, stop, dtype=np.int64)
         if self.cumulative is not None:
             return keyed.weighted(self.seed, epoch, self.cumulative, start, stop)
+        if self.blocks is not None:
+            return self.blocks.ids(self.seed, epoch, start, stop)
         return keyed.order(self.seed, epoch, self.samples, start, stop)
 
     def drawn(self, epoch: int, address: int, count: int) -> Ids:
@@ -65,8 +70,9 @@ def order_of(source: Source, sampler: Sampler, seed: int) -> Order:
 
     Args:
         source: asked for its targets by "balanced".
-        sampler: "shuffle", "in_order", "balanced" (every class equally likely, drawn with replacement), or one weight
-            for each sample (drawn with replacement, in proportion).
+        sampler: "shuffle", "in_order", "balanced" (every class equally likely, drawn with replacement), "block_shuffle"
+            (of a stored set, see `danlu.data.block_order`), or one weight for each sample (drawn with replacement, in
+            proportion).
         seed: the run's seed.
 
     Raises:
@@ -80,7 +86,17 @@ def order_of(source: Source, sampler: Sampler, seed: int) -> Order:
     if sampler == "balanced":
         _, class_ids, counts = np.unique(class_targets(source), return_inverse=True, return_counts=True)
         return Order(samples, seed, "weighted", np.cumsum(1.0 / counts[class_ids]))
+    if sampler == "block_shuffle":
+        return Order(samples, seed, "block_shuffle", blocks=_blocks_of(source))
     return Order(samples, seed, "shuffle" if sampler == "shuffle" else "in_order")
+
+
+def _blocks_of(source: Source) -> Blocks:
+    size = source.block_samples()
+    if size is None:
+        got, want = f"block_shuffle for {type(source).__name__}", "a stored set, whose samples lie side by side on disk"
+        raise DataError(where="sampler", got=got, want=want, fix='use sampler = "shuffle"')
+    return Blocks(len(source), size)
 
 
 def class_targets(source: Source) -> npt.NDArray[Any]:

@@ -33,6 +33,19 @@ class Source(ABC):
     def take(self, ids: npt.ArrayLike) -> "Source":
         """Return the samples `ids`, in that order, numbered from 0 again; nothing is copied."""
 
+    def block_samples(self) -> int | None:
+        """Return how many neighbours a block shuffle keeps together; None where neighbours are not faster to read."""
+        return None
+
+    def in_memory(self, start: int = 0, stop: int | None = None) -> "Arrays":
+        """Return samples [start, stop) as arrays, in the type they are kept in.
+
+        Raises:
+            DataError: samples of this kind are not kept anywhere as arrays.
+        """
+        got, want = f"a {type(self).__name__}", "arrays, a map-style Dataset, or a stored set"
+        raise DataError(where="data", got=got, want=want, fix="for a DataLoader pass loader.dataset")
+
 
 @final
 class Arrays(Source):
@@ -110,6 +123,25 @@ class Arrays(Source):
         part.rows = None if run else rows if self.rows is None else self.rows[rows]
         return part
 
+    def in_memory(self, start: int = 0, stop: int | None = None) -> "Arrays":
+        """Return samples [start, stop), which share these columns."""
+        return self.take(np.arange(len(self))[start:stop])
+
+    @classmethod
+    def made(cls, columns: Columns, keys: Keys, *, has_target: bool, normalise: Normalise | None = None) -> "Arrays":
+        """Return all rows of columns as a source.
+
+        Args:
+            columns: checked; with a target it is the last one.
+            keys: how the other columns form a model's inputs.
+            has_target: whether there is one.
+            normalise: what the first rule normalises by already.
+        """
+        whole = object.__new__(cls)
+        whole.keys, whole.has_target, whole.columns, whole.normalise = keys, has_target, columns, normalise
+        whole.rows, whole._length = None, len(columns.tensors[0])
+        return whole
+
     def like(self, inputs: object) -> "Arrays":
         """Return other inputs, without targets, that become a model's by the same rules; for prediction.
 
@@ -132,14 +164,8 @@ class Arrays(Source):
         Raises:
             DataError: several input columns, or inputs that are given a mean or std already.
         """
-        rule = self.columns.rules[0]
-        if self.keys is not None or rule.mean is not None or rule.std is not None:
-            got = f"{len(self.columns.names) - self.has_target} input columns"
-            got = got if self.keys is not None else "a data set that is normalised already, by a mean or std of its own"
-            want, fix = "a single input column that is not normalised yet", "leave data.normalise out"
-            raise DataError(where="data.normalise", got=got, want=want, fix=fix)
         other = copy.copy(self)
-        other.normalise, other.columns = by, self.columns.normalised(by)
+        other.normalise, other.columns = by, normalised_columns(self.columns, self.keys, by)
         return other
 
     def stored(self) -> dict[str, Tensor]:
@@ -156,6 +182,18 @@ class Arrays(Source):
     def rules(self) -> dict[str, Rule]:
         """Return, for each column, how stored numbers become a model's."""
         return dict(zip(self.columns.names, self.columns.rules, strict=True))
+
+
+def normalised_columns(columns: Columns, keys: Keys, by: Normalise) -> Columns:
+    """Return columns whose single input is normalised after its rule; a DataError where it is not single, or is so."""
+    rule = columns.rules[0]
+    if keys is not None or rule.mean is not None or rule.std is not None:
+        count = keys if isinstance(keys, int) else len(keys or ())
+        got = "a data set that is normalised already, by a mean or std of its own"
+        got = got if keys is None else f"{count} input columns"
+        want, fix = "a single input column that is not normalised yet", "leave data.normalise out"
+        raise DataError(where="data.normalise", got=got, want=want, fix=fix)
+    return columns.normalised(by)
 
 
 def checked_ids(ids: npt.ArrayLike, length: int) -> Ids:

@@ -6,11 +6,11 @@ It must never know what is trained on the device, nor when.
 from danlu.device.allocator import can_keep_memory
 from danlu.device.cores import cores
 from danlu.device.draw import draw, expand, unit, words
-from danlu.device.environment import describe, environment
+from danlu.device.environment import describe, environment, version_of
 from danlu.device.layout import can_lie_otherwise, lay_out, like
 from danlu.device.limits import Gauge, Limits, limits, wait
 from danlu.device.load import Others
-from danlu.device.memory import capped, forget_peak, is_exhausted, peak_bytes, room_bytes, used_bytes
+from danlu.device.memory import capped, forget_peak, is_exhausted, memory_available, peak_bytes, room_bytes, used_bytes
 from danlu.device.place import choose
 from danlu.device.plan import Plan, Tried, plan_for
 from danlu.device.precision import autocast, grad_scaler, has_units
@@ -42,6 +42,7 @@ __all__ = [
     "lay_out",
     "like",
     "limits",
+    "memory_available",
     "peak_bytes",
     "plan_for",
     "room_bytes",
@@ -51,6 +52,7 @@ __all__ = [
     "unit",
     "use_threads",
     "used_bytes",
+    "version_of",
     "wait",
     "words",
 ]

@@ -17,7 +17,7 @@ def environment() -> dict[str, Any]:
     """Return versions, hardware, the caller's git commit and whether its tree was clean, and the command."""
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {name: version_of(name) for name in PACKAGES},
         "system": platform.platform(),
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -32,14 +32,15 @@ def describe(device: str, engine: str = "torch", threads: int | None = None) -> 
     threads = torch.get_num_threads() if threads is None else threads
     used = "1 thread" if threads == 1 else f"{threads} threads"
     if engine == "zero":
-        return f"{_processor()}, {used}, danlu.zero on numpy {_version('numpy')}"
+        return f"{_processor()}, {used}, danlu.zero on numpy {version_of('numpy')}"
     torch_version = f"torch {torch.__version__}"
     if device.startswith("cuda"):
         return f"{torch.cuda.get_device_name(device)}, {torch_version}"
     return f"{_processor()}, {used}, {torch_version}"
 
 
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return an installed package's version, or "not installed"."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

@@ -13,6 +13,9 @@ if sys.platform != "win32":
 
 RESERVE_BYTES = 1 << 30  # left to everything else
 RESERVE_SHARE = 0.1
+UNKNOWN_BYTES = 2 << 30  # where the system does not say
+_MEMINFO = Path("/proc/meminfo")
+_GROUP = Path("/sys/fs/cgroup")  # the control group that this process is in, as a container sees it
 _LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 FAILURES = ("not enough memory", "can't allocate memory", "out of memory", "std::bad_alloc", "cannot allocate memory")
 
@@ -34,6 +37,15 @@ def room_bytes() -> int:
     free = known.get("MemAvailable", total // 2)
     free = min(free, *_container_rooms(), total) - max(RESERVE_BYTES, int(total * RESERVE_SHARE))
     return max(0, min(free, *_own_rooms(), total))
+
+
+def memory_available(device: torch.device | str = "cpu") -> int:
+    """Return the bytes that this process may still take: of the machine, of its control group, and of a CUDA device."""
+    found = [_meminfo().get("MemAvailable", UNKNOWN_BYTES), *_container_rooms()]
+    place = torch.device(device)
+    if place.type == "cuda" and torch.cuda.is_available():
+        found.append(torch.cuda.mem_get_info(place)[0])
+    return min(found)
 
 
 def used_bytes() -> int:
@@ -83,7 +95,7 @@ def _status(name: str) -> int:
 
 
 def _meminfo() -> dict[str, int]:
-    return _sizes(Path("/proc/meminfo"))
+    return _sizes(_MEMINFO)
 
 
 def _sizes(path: Path) -> dict[str, int]:
@@ -96,12 +108,15 @@ def _sizes(path: Path) -> dict[str, int]:
 
 
 def _container_rooms() -> list[int]:
-    """Return what a container's limit leaves, where there is one."""
-    home = Path("/sys/fs/cgroup")
-    rooms = []
+    """Return what a container's limit leaves, where there is one; files that are only kept in memory count as free."""
+    rooms, files = [], 0
+    with contextlib.suppress(OSError, ValueError):
+        table = dict(line.split() for line in (_GROUP / "memory.stat").read_text().splitlines())
+        files = int(table.get("inactive_file", 0))
     for limit, used in _LIMITS:
         with contextlib.suppress(OSError, ValueError):  # no such limit, or "max"
-            rooms.append(int((home / limit).read_text()) - int((home / used).read_text()))
+            taken = int((_GROUP / used).read_text()) - files
+            rooms.append(max(0, int((_GROUP / limit).read_text()) - taken))
     return rooms
 
 

@@ -11,13 +11,15 @@ from danlu.data import (
     Sampler,
     Samples,
     Source,
+    Stored,
     as_data,
     augmented,
     class_total,
     normalised_sets,
+    notes_on_reading,
     statistics,
 )
-from danlu.device import Plan, plan_for
+from danlu.device import Plan, choose, plan_for
 from danlu.errors import DataError, RecipeError, unknown_name
 from danlu.optim.framework import is_zero
 from danlu.recipe import Data as DataPart
@@ -50,16 +52,17 @@ def prepare(
     settled, given = settle_for(model, recipe)
     objects = load_objects(settled, given)
     _check_limits(settled)
-    plan = plan or plan_for(settled)
+    decided, plan = plan is not None, plan or plan_for(settled)
     if not isinstance(data, Data):  # a `Data` is split already
         data = as_data(data, seed=settled.seed, **_split(settled))
     data = _normalised(settled, data)
+    streamed = _streamed(settled, data, plan, decided=decided)
     monitor = _monitor(settled, data, own_step=step is not None)
     loaded, notices = _begun(model, settled, resumed)
     learner = build_learner(model, settled, objects, plan=plan, step=step)
     training = _bind(settled, data, learner, plan, monitor)
     training.weights = loaded
-    training.notices += notices
+    training.notices += notices + streamed
     if settled.augment and settled.overfit_one_batch:
         training.notices.append("overfit_one_batch: the one batch is not augmented")
     with learner.session():
@@ -124,7 +127,7 @@ def with_policy(source: Source, recipe: Settled, *, least: int = 0) -> Source:
         RecipeError: the recipe asks a ready `DataLoader` for one.
     """
     part = recipe.data or DataPart()
-    if isinstance(source, Samples):
+    if isinstance(source, Samples | Stored):
         return source.with_policy(BadPolicy(part.bad_samples, part.bad_quota, least))
     if isinstance(source, Loader) and part.bad_samples != "raise":
         want, fix = "data with random access", "give the data set itself instead of a DataLoader"
@@ -146,6 +149,25 @@ def _normalised(recipe: Settled, data: Data) -> Data:
     if part.normalise is True:
         part.normalise = statistics(with_policy(data.train, recipe), workers=part.workers)
     return normalised_sets(data, part.normalise)
+
+
+def _streamed(recipe: Settled, data: Data, plan: Plan, *, decided: bool) -> list[str]:
+    """Let the recipe say in which order a set is visited that does not fit in memory; return what to tell of it.
+
+    Args:
+        recipe: settled; its `data.sampler` may become "block_shuffle".
+        data: the run's.
+        plan: says on which device it has to fit.
+        decided: another start of this run decided it.
+    """
+    train, device = data.train, choose(plan.device)
+    if not isinstance(train, Stored) or recipe.overfit_one_batch:
+        return []
+    part = recipe.data or DataPart()
+    plain = part.sampler == "shuffle" and data.weights is None
+    if plain and not decided and train.needs_blocks(device):
+        part.sampler, recipe.data = "block_shuffle", part
+    return notes_on_reading(train, device, sampler=part.sampler, seed=recipe.seed)
 
 
 def _bind(recipe: Settled, data: Data, learner: Learner, plan: Plan, monitor: str) -> Training:

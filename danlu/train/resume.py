@@ -14,6 +14,7 @@ from danlu.data import names
 from danlu.device import Plan
 from danlu.errors import RecipeError, RunError
 from danlu.optim import changes_with_horizon
+from danlu.recipe import Data as DataPart
 from danlu.recipe import Recipe, Settled
 from danlu.recipe_text import read, settle, to_tree
 from danlu.save.files import damaged
@@ -22,7 +23,8 @@ from danlu.train.state import COUNTERS, TrainState
 from danlu.train.training import Training
 
 SAFE = (
-    *("about", "checkpoints", "data.bad_quota", "data.workers", "log_every", "minutes", "rehearse", "tensorboard"),
+    *("about", "checkpoints", "data.bad_quota", "data.memory_bytes", "data.workers", "log_every", "minutes"),
+    *("rehearse", "tensorboard"),
     *("plan", "plan_without", "replan"),  # a resumed run has the plan that it began with
 )
 IGNORED = ("weights",)  # a resumed run goes on from its own
@@ -44,13 +46,17 @@ def stored_recipe(folder: Path) -> Settled:
     return read(save.plain(folder / "recipe.toml", "a run's recipe"))
 
 
-def with_statistics(folder: Path, recipe: Recipe) -> Recipe:
-    """Return a recipe with the run's own input statistics, where it says to compute them."""
+def as_decided(folder: Path, recipe: Recipe) -> Recipe:
+    """Return a recipe with what the run found out itself: input statistics, and that a shuffle goes by blocks."""
     part, known = settle(recipe)[0].data, stored_recipe(folder).data
-    if part is None or known is None or part.normalise is not True or known.normalise is False:
+    if known is None:
         return recipe
-    part.normalise = known.normalise
-    return msgspec.structs.replace(recipe, data=part)
+    if known.sampler == "block_shuffle" and (part is None or part.sampler == "shuffle"):
+        part = part or DataPart()
+        part.sampler = known.sampler
+    if part is not None and part.normalise is True and known.normalise is not False:
+        part.normalise = known.normalise
+    return recipe if part is None else msgspec.structs.replace(recipe, data=part)
 
 
 def pinned_plan(folder: Path, now: Plan) -> Plan:

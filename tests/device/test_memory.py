@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from danlu.device import capped, forget_peak, is_exhausted, peak_bytes, room_bytes, used_bytes
+from danlu.device import capped, forget_peak, is_exhausted, memory, memory_available, peak_bytes, room_bytes, used_bytes
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads what Linux says of a process")
 
@@ -46,3 +46,29 @@ def test_beyond_a_cap_an_allocation_fails_and_afterwards_it_does_not():
 )
 def test_what_says_that_memory_ran_out(error: BaseException, expected: bool):
     assert is_exhausted(error) is expected
+
+
+def group(folder: Path, most: str, current: int, files: int) -> Path:
+    (folder / "memory.max").write_text(f"{most}\n")
+    (folder / "memory.current").write_text(f"{current}\n")
+    (folder / "memory.stat").write_text(f"anon 5\ninactive_file {files}\n")
+    return folder
+
+
+def test_it_is_the_least_of_machine_and_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal: 900 kB\nMemAvailable:     300 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "meminfo")
+    for most, current, files, free in (
+        ("max", 0, 0, 300 << 10),
+        ("100000", 50_000, 20_000, 70_000),  # files that are only kept in memory go when it is needed
+        ("100000", 200_000, 0, 0),
+        ("99999999", 0, 0, 300 << 10),
+    ):
+        monkeypatch.setattr(memory, "_GROUP", group(tmp_path, most, current, files))
+        assert memory_available() == memory_available(torch.device("cpu")) == free
+
+
+def test_where_the_system_does_not_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(memory, "_GROUP", tmp_path / "none")
+    assert memory_available() == memory.UNKNOWN_BYTES
