@@ -19,7 +19,7 @@ from msgspec import Meta
 
 Off = Literal["off"]
 Unit = Literal["epoch", "update"]
-Way = Literal["threads", "keep_memory", "channels_last", "fused", "foreach", "compile", "precision"]
+Way = Literal["threads", "keep_memory", "channels_last", "fused", "foreach", "compile", "precision", "capture"]
 Count = Annotated[int, Meta(ge=1)]
 Whole = Annotated[int, Meta(ge=0)]
 Positive = Annotated[float, Meta(gt=0)]

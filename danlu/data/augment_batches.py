@@ -80,7 +80,7 @@ class AugmentedBatches(Batches):
         if self._mixup is not None:
             purpose = f"{self._purpose(self._mixup)} partner"
             self._mate = partial(partners, seed, purpose=purpose, samples=self.samples)
-        self.bad = plain.bad
+        self.bad, self.hosted = plain.bad, plain.hosted
 
     def ids(self, epoch: int, position: int) -> Ids:
         """Return the sample ids of one batch."""

@@ -181,7 +181,7 @@ class Erase(Transform, frozen=True):
         top, left, high, wide = _boxes(words_BK[:, 1:], (height, width), self.scale, self.ratio)
         rows_B1H1 = _within(top, high, height).view(-1, 1, height, 1) & _chosen(words_BK, self.p)
         columns_B11W = _within(left, wide, width).view(-1, 1, 1, width)
-        return torch.where(rows_B1H1 & columns_B11W, self.value, inputs)
+        return inputs.masked_fill(rows_B1H1 & columns_B11W, self.value)
 
 
 def below(words: Tensor, n: int | Tensor) -> Tensor:

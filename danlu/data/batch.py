@@ -28,8 +28,10 @@ class Batches(ABC):
         samples: samples served in an epoch.
         device: where the tensors are.
         bad: the bad samples met so far; None where samples are never bad.
+        hosted: whether arrays stay in host memory, because the device has no room for them.
     """
 
+    hosted: bool = False
     bad: BadSamples | None = None
 
     def __init__(self, samples: int, batch_size: int, device: torch.device) -> None:

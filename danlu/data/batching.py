@@ -5,8 +5,8 @@ import torch
 from danlu.data.batch import Batches
 from danlu.data.dataset import Loader, Samples
 from danlu.data.fetching import FetchedBatches
+from danlu.data.hosted import kind_for
 from danlu.data.loader import LoaderBatches
-from danlu.data.resident import ResidentBatches
 from danlu.data.sampling import Order, Sampler, order_of
 from danlu.data.source import Arrays, Source
 from danlu.data.store_batches import StoredBatches
@@ -29,7 +29,7 @@ def batches(
     Args:
         source: where samples come from. A `Loader` is iterated as it stands: all but `device` and `seed` is its own.
         batch_size: samples per batch. An in-order epoch may have fewer samples than that, any other may not.
-        device: where the batches shall be; arrays are moved there once, now.
+        device: where the batches shall be; arrays are moved there once, now, where they find room.
         seed: with the epoch's number it decides the order.
         sampler: "shuffle", "in_order", "balanced", "block_shuffle", or one weight for each sample.
         workers: processes that fetch samples of a `Dataset` (threads, for pictures); its own number counts if larger.
@@ -60,7 +60,7 @@ def _of_columns(source: Source, order: Order, samples: int, *, size: int, where:
             return StoredBatches(source, order, samples, batch_size=size, device=where)
         source = resident
     if isinstance(source, Arrays):
-        return ResidentBatches(source, order, samples, batch_size=size, device=where)
+        return kind_for(source.columns, where)(source, order, samples, batch_size=size, device=where)
     want = "Arrays, Samples, Stored or Loader"
     raise DataError(where="source", got=f"a {type(source).__name__}", want=want, fix="see danlu.data.as_data")
 

@@ -97,10 +97,13 @@ class Columns:
             held = self._normalised[repr(by)] = Columns(self.names, self.tensors, (rule, *self.rules[1:]))
         return held
 
+    def is_resident(self, device: torch.device) -> bool:
+        """Say whether somebody holds the columns on `device` already."""
+        return (device, torch.get_default_dtype()) in self._residents
+
     def resident(self, device: torch.device) -> Resident:
         """Return the columns on `device`; whoever asks while another still holds them gets the same memory."""
-        key = (device, torch.get_default_dtype())
-        held = self._residents.get(key)
+        held = self._residents.get(key := (device, torch.get_default_dtype()))
         if held is None:
             pairs = [_resident(*column, device) for column in zip(self.tensors, self.rules, strict=True)]
             held = Resident(tuple(pair[0] for pair in pairs), tuple(pair[1] for pair in pairs))

@@ -50,6 +50,8 @@ class Plan:
         optimizer: how its updates are computed: "as given", "foreach" or "fused".
         keep_memory: whether freed memory stays with the process while it trains.
         compiled: whether `torch.compile` makes the training forward and backward pass.
+        captured: whether updates are recorded in CUDA graphs and replayed, by learning rates that are float32 tensors.
+        data: where arrays lie: on the "device", or for want of room on the "host"; it changes no number.
         threads_alike: whether every number of threads that was tried gave the same bits.
         update_s: seconds of an update when the plan was chosen; None where nothing was timed.
         tried: what was timed, in the order of trying.
@@ -66,6 +68,8 @@ class Plan:
     optimizer: Literal["as given", "foreach", "fused"] = "as given"
     keep_memory: bool = False
     compiled: bool = False
+    captured: bool = False
+    data: Literal["device", "host"] = "device"
     threads_alike: bool = False
     update_s: float | None = None
     tried: list[Tried] = field(default_factory=list, hash=False)
@@ -80,7 +84,8 @@ class Plan:
         """What it does otherwise than plain eager PyTorch, in words."""
         found: list[str] = [] if self.memory_format == "as given" else [self.memory_format]
         found += [] if self.optimizer == "as given" else [f"{self.optimizer} optimizer"]
-        return found + ["kept memory"] * self.keep_memory + ["compiled"] * self.compiled
+        found += ["kept memory"] * self.keep_memory + ["compiled"] * self.compiled
+        return found + ["captured updates"] * self.captured
 
 
 def plan_for(recipe: Settled) -> Plan:

@@ -3,7 +3,8 @@
 import contextlib
 import os
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +29,6 @@ def exact(*, deterministic: bool, threads: int, keep_memory: bool = False, tf32:
         torch.utils.deterministic.fill_uninitialized_memory,  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark,
         torch.get_num_threads(),
-        torch.get_float32_matmul_precision(),
     )
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read by CUDA when it starts
     try:
@@ -37,15 +37,46 @@ def exact(*, deterministic: bool, threads: int, keep_memory: bool = False, tf32:
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = False
         torch.set_num_threads(threads)
-        torch.set_float32_matmul_precision("high" if tf32 else "highest")
-        with memory_kept(keep_memory):
+        with _products(tf32=tf32), memory_kept(keep_memory):
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])
         torch.utils.deterministic.fill_uninitialized_memory = before[2]  # type: ignore[attr-defined]
         torch.backends.cudnn.benchmark = before[3]
         torch.set_num_threads(before[4])
-        torch.set_float32_matmul_precision(before[5])
+
+
+@contextlib.contextmanager
+def _products(*, tf32: bool) -> Iterator[None]:
+    """Hold how CUDA multiplies float32 in matrix products, convolutions and recurrent layers.
+
+    PyTorch has older settings and newer ones for each kind, and reading an older one raises where a caller has set
+    both. The older ones, when they are set, set the newer ones with them, so these are kept and put back last.
+    """
+    backends: Any = torch.backends
+    kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
+    newer = [kind.fp32_precision for kind in kinds]
+    matmul, cudnn = _older(torch.get_float32_matmul_precision), _older(lambda: torch.backends.cudnn.allow_tf32)
+    try:
+        torch.set_float32_matmul_precision("high" if tf32 else "highest")
+        torch.backends.cudnn.allow_tf32 = tf32
+        for kind in kinds[:3]:  # by name: "none" would follow a setting for all of them
+            kind.fp32_precision = "tf32" if tf32 else "ieee"
+        yield
+    finally:
+        if matmul is not None:
+            torch.set_float32_matmul_precision(matmul)
+        if cudnn is not None:
+            torch.backends.cudnn.allow_tf32 = cudnn
+        for kind, precision in zip(kinds, newer, strict=True):
+            kind.fp32_precision = precision
+
+
+def _older(read: Callable[[], Any]) -> Any:
+    try:
+        return read()
+    except RuntimeError:  # older and newer settings contradict each other
+        return None
 
 
 def use_threads(threads: int) -> None:

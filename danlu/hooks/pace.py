@@ -1,4 +1,7 @@
-"""Saying that updates have become much slower, as they do where another process takes one of the cores."""
+"""Saying that updates have become much slower, as they do where another process takes one of the cores.
+
+And saying what a learner has to say of its updates.
+"""
 
 import time
 from dataclasses import replace
@@ -37,6 +40,8 @@ class Pace(Hook):
     def on_step_end(self, training: Training, result: Result) -> None:
         """Count an update; at the end of a stretch compare it with the fastest."""
         self._updates += 1
+        while training.learner.said:
+            tell(training, training.learner.said.pop(0))
         if self._updates < self._size or self._told:
             return
         now_s = time.monotonic()

@@ -5,13 +5,16 @@ from typing import Any, Literal
 
 from danlu import device
 from danlu.device import Plan
-from danlu.optim import ways_of
+from danlu.measure.trial import shapes
+from danlu.optim import way_to_capture, ways_of
 from danlu.train import Training
+from danlu.train.captured import not_captured
 from danlu.train.step import TorchLearner
 
 EXACT, REORDERED, REDUCED = 0.0, 1e-4, 5e-2  # largest relative difference of loss and gradients
 ACROSS_KINKS = 5e-2  # of gradients that rounding sends across the kink of a ReLU, if without kinks they are alike
 COMPILE_RUN_S = 1800.0  # a shorter run does not earn back what compiling may take
+CAPTURE_S = 1.0  # that recording takes, some times, about
 COMPILE_LAYER_S = 0.8  # seconds that compiling takes for a layer, about, and 3 for a start
 
 
@@ -57,7 +60,9 @@ def candidates(training: Training, expected_s: float) -> list[Candidate]:
     ]
     if recipe.precision == "auto":
         found += [_precision(learner, name) for name in ("tf32", "bf16")]
-    return [one for one in [*found, _compiled(learner, expected_s)] if one.way not in recipe.plan_without]
+    found.append(_compiled(learner, expected_s))
+    found += [_captured(training, learner)] if learner.device.type == "cuda" else []
+    return [one for one in found if one.way not in recipe.plan_without]
 
 
 def thread_candidates(plan: Plan) -> list[Candidate]:
@@ -77,6 +82,30 @@ def _precision(learner: TorchLearner, name: str) -> Candidate:
     there = device.has_units(learner.device, name)
     refusal = "" if there else f"this {learner.device.type} has no units for {name}"
     return Candidate(name, "precision", {"precision": name}, REDUCED, refusal=refusal)
+
+
+def _captured(training: Training, learner: TorchLearner) -> Candidate:
+    change = {"captured": True, **way_to_capture(learner.parts.optimizer)}
+    refusal = capture_refusal(training)
+    return Candidate("captured updates", "capture", change, REORDERED, "best", CAPTURE_S, refusal)
+
+
+def capture_refusal(training: Training) -> str:
+    """Return why a training's updates cannot be captured, as far as that is known before one is tried; or "".
+
+    A hook that looks at gradients is no such reason: a plan decides bits, and no hook does. Nor is a last batch of an
+    epoch that is shorter, because each shape is recorded for itself.
+    """
+    learner, schedule = training.learner, training.recipe.schedule
+    assert isinstance(learner, TorchLearner)
+    if training.plan.generators == "all":
+        return "the model draws from Python's or NumPy's generator"
+    if training.batches_per_epoch > 2 and shapes(training.train.batch(0, 0)) != shapes(training.train.batch(0, 1)):
+        return "the shapes of its batches differ"
+    one_cycle = None if schedule == "off" or schedule.name != "one_cycle" or schedule.per != "update" else schedule
+    if one_cycle is not None and one_cycle.options.get("cycle_momentum", True):
+        return "the schedule moves the momentum, too, in every update"
+    return not_captured(learner.parts, skips_bad=learner.skips_bad)
 
 
 def _compiled(learner: TorchLearner, expected_s: float) -> Candidate:

@@ -19,8 +19,10 @@ from danlu.device import Plan
 from danlu.measure.trial import one_update
 from danlu.measure.untouched import State, copied
 from danlu.train import Training
+from danlu.train.captured import WARM_UPS
 from danlu.train.learner import Array
 
+TO_REPLAY = WARM_UPS + 3  # updates: the first makes what the optimizer remembers, and the last two are replayed
 FLOOR = 1e-2  # a tensor with less than this share of the whole norm is measured against it: its own may be rounding
 
 
@@ -67,6 +69,34 @@ def outcome(
     finally:
         learner.after_backward = None
     return Outcome(np.asarray(learner.array(losses[0])), gradients[0], weights)
+
+
+def replayed(training: Training, plan: Plan, state: State, batches: list[Any], *, replay: bool) -> Outcome:
+    """Run the first updates of a training under a plan that captures them, and return what they come to.
+
+    They run as in training, dropout included.
+
+    Args:
+        training, plan, state, batches: as for `outcome`.
+        replay: whether updates are replayed; else the same is computed without that.
+
+    Raises:
+        RuntimeError: they cannot be captured.
+    """
+    learner = training.learner
+    learner.load(*state)
+    learner.use(plan)
+    learner.said.clear()
+    learner.after_backward = None if replay else lambda: None
+    try:
+        with learner.session():
+            losses = [one_update(training, number, batches).loss for number in range(TO_REPLAY)]
+            weights = copied(learner.state())[0]["model"]
+    finally:
+        learner.after_backward = None
+    if learner.said:
+        raise RuntimeError(learner.said.pop().rpartition(": ")[2])
+    return Outcome(np.asarray(learner.array(losses[-1])), {}, weights)
 
 
 def same(one: Outcome, other: Outcome) -> bool:

@@ -7,7 +7,6 @@ import re
 import time
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -15,8 +14,10 @@ from danlu import device, save
 from danlu.data import cache_folder
 from danlu.device import Others, Plan
 from danlu.errors import DanluError, RecipeError, RunError
+from danlu.measure.candidates import capture_refusal
 from danlu.measure.evaluation import adopt_size, with_evaluation
 from danlu.measure.search import LEAST_UPDATES, LIMIT_S, TOO_SHORT, search, update_s
+from danlu.measure.trial import shapes
 from danlu.optim import ways_of
 from danlu.train import Training
 from danlu.train.resume import read_plan
@@ -82,7 +83,7 @@ def keep_plan(training: Training, plan: Plan, now: Plan, *, where: str, replan: 
 
 def adopt(training: Training, plan: Plan) -> None:
     """Let a training that has not begun run by a plan."""
-    training.plan = plan
+    training.plan = plan = replace(plan, data=training.plan.data)
     training.learner.use(plan)
     adopt_size(training, plan.eval_batch_size)
 
@@ -98,7 +99,7 @@ def place_of(training: Training) -> Path:
     facts = {
         "model": re.sub(r"0x[0-9a-f]+", "", repr(model)),
         "parameters": [(name, tuple(p.shape), str(p.dtype)) for name, p in model.named_parameters() if p.requires_grad],
-        "batch": _shapes(training.train.batch(0, 0)),
+        "batch": shapes(training.train.batch(0, 0)),
         "sets": {name: batches.samples for name, batches in training.sets().items()},
         "optimizer": f"{type(optimizer).__module__}.{type(optimizer).__name__}",
         "options": [sorted(key for key, value in group.items() if value) for group in optimizer.param_groups],
@@ -175,6 +176,8 @@ def _misfits(training: Training, plan: Plan, now: Plan) -> list[str]:
         found.append(f"{plan.memory_format} for a model without kernels of 4 dimensions")
     if plan.optimizer != "as given" and plan.optimizer not in ways_of(learner.parts.optimizer):
         found.append(f"a {plan.optimizer} {type(learner.parts.optimizer).__name__}, which there is not")
+    if plan.captured and (refusal := capture_refusal(training)):
+        found.append(f"captured updates: {refusal}")
     found += ["kept memory, which takes glibc"] if plan.keep_memory and not device.can_keep_memory() else []
     return found
 
@@ -198,12 +201,3 @@ def _say(training: Training, how: str) -> None:
         gain *= one.ratio if one.verdict == "taken" and one.ratio and not one.name.startswith("evaluation") else 1.0
     faster = f", {1 / gain:.2f} x as fast as plain eager" if gain < 1 else ""
     training.notices.append(f"plan: {what}{faster}{how}")
-
-
-def _shapes(tree: Any) -> Any:
-    """Return the shapes and types of a batch."""
-    if isinstance(tree, torch.Tensor):
-        return [list(tree.shape), str(tree.dtype)]
-    if isinstance(tree, dict):
-        return {key: _shapes(one) for key, one in tree.items()}
-    return None if tree is None else [_shapes(one) for one in tree]

@@ -12,7 +12,7 @@ from typing import Any
 from danlu.device import Plan, Tried
 from danlu.errors import DanluError
 from danlu.measure.candidates import ACROSS_KINKS, REORDERED, Candidate, candidates, thread_candidates
-from danlu.measure.compare import Outcome, difference, outcome, same
+from danlu.measure.compare import TO_REPLAY, Outcome, difference, outcome, replayed, same
 from danlu.measure.trial import fetched, one_update
 from danlu.measure.untouched import copied, untrained
 from danlu.train import Training
@@ -123,6 +123,8 @@ class Search:
 
     def _difference(self, plan: Plan, one: Candidate) -> float:
         """Return how far a candidate's numbers are from those that it is compared with."""
+        if one.way == "capture":
+            return self._replay_difference(plan)
         best = one.beside == "best"
         reference, updates = (self._best, 2) if best else (self._plain, 1)
         mine, theirs = self._outcome(plan, updates), self._outcome(reference, updates)
@@ -133,6 +135,15 @@ class Search:
             mine, theirs = self._outcome(plan, updates, smooth=True), self._outcome(reference, updates, smooth=True)
             rest = max(difference(mine, theirs, weights=best))
         return max(loss, rest)
+
+    def _replay_difference(self, plan: Plan) -> float:
+        """Return how far replayed updates are from the best plan's; without end, where they are not quite their own."""
+        given = self._training, plan, self._state, self._batches
+        mine, own = replayed(*given, replay=True), replayed(*given, replay=False)
+        if plan.deterministic and not same(mine, own):
+            return float("inf")
+        theirs = replayed(self._training, self._best, self._state, self._batches, replay=False)
+        return max(difference(mine, theirs, weights=True))
 
     def _outcome(self, plan: Plan, updates: int, *, smooth: bool = False) -> Outcome:
         """Return what a plan's first updates come to; those that others are compared with are not run again."""
@@ -160,11 +171,12 @@ class Search:
         return statistics.median(mine), statistics.median(ratios)
 
     def block_s(self, plan: Plan) -> float:
-        """Return the median seconds of an update under a plan, after one that warms up."""
+        """Return the median seconds of an update under a plan, after some that warm up."""
         training, times = self._training, list[float]()
         training.learner.use(plan)
         with training.learner.session():
-            one_update(training, 0, self._batches)
+            for _ in range(TO_REPLAY if plan.captured else 1):
+                one_update(training, 0, self._batches)
             for number in range(1, 1 + self._block_updates):
                 begun_s = time.perf_counter()
                 _wait(training, one_update(training, number, self._batches).loss)

@@ -100,3 +100,12 @@ def one_update(training: Training, number: int, batches: list[Any]) -> Result:
     if learner.schedule_per == "update":
         learner.step_schedule()
     return result
+
+
+def shapes(tree: Any) -> Any:
+    """Return the shapes and types of a batch."""
+    if isinstance(tree, torch.Tensor):
+        return [list(tree.shape), str(tree.dtype)]
+    if isinstance(tree, dict):
+        return {key: shapes(one) for key, one in tree.items()}
+    return None if tree is None else [shapes(one) for one in tree]

@@ -183,7 +183,7 @@ def _counts(sums: Tensor, seen: Seen) -> None:
         return
     valid = seen.valid.reshape(-1)
     predicted, truth = seen.predicted.reshape(-1), seen.truth.reshape(-1)
-    inside = torch.where(valid, truth, 0)
+    inside = truth.masked_fill(~valid, 0)
     rows[0].index_add_(0, predicted, ((predicted == truth) & valid).double())
     rows[1].index_add_(0, predicted, valid.double())
     rows[2].index_add_(0, inside, valid.double())
@@ -195,7 +195,7 @@ def _confusion(sums: Tensor, seen: Seen) -> None:
     truth, predicted = seen.truth.reshape(-1), seen.predicted.reshape(-1)
     if seen.task == "classes":
         width = seen.output.size(1)
-    cells = torch.where(valid, truth.long() * width + predicted.long(), 0)
+    cells = (truth.long() * width + predicted.long()).masked_fill(~valid, 0)
     sums.index_add_(0, cells, valid.double())
 
 

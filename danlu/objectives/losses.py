@@ -144,7 +144,7 @@ class LossFunction:
         if self.reduction == "sum":
             return loss
         if isinstance(denominator, Tensor):
-            return torch.where(denominator.bool(), loss * denominator, 0.0)
+            return (loss * denominator).masked_fill(denominator.eq(0), 0.0)
         return loss * denominator
 
     @property

@@ -131,7 +131,7 @@ class Objective:
         if function.reduction == "sum":
             self._loss_sum.add_(loss)
         elif isinstance(denominator, Tensor):  # a mean over no targets is 0/0 and weighs nothing
-            loss = torch.where(denominator.bool(), loss, 0.0)
+            loss = loss.masked_fill(denominator.eq(0), 0.0)
             self._loss_sum.addcmul_(loss, denominator)
         elif denominator:
             self._loss_sum.add_(loss, alpha=denominator)

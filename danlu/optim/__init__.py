@@ -4,6 +4,7 @@ It must never know a recipe's file, a device's plan, a trainer or a disk: it tak
 gives plain PyTorch objects and plain values back.
 """
 
+from danlu.optim.capture import Rates, count_on_device, not_capturable, way_to_capture
 from danlu.optim.clip import clip
 from danlu.optim.ema import Ema
 from danlu.optim.freeze import freeze
@@ -20,16 +21,20 @@ __all__ = [
     "SCHEDULES",
     "WAYS",
     "Ema",
+    "Rates",
     "Schedule",
     "changes_with_horizon",
     "clip",
     "compute_by",
+    "count_on_device",
     "export_state",
     "freeze",
     "import_state",
     "initialise",
     "make_optimizer",
     "make_schedule",
+    "not_capturable",
     "param_groups",
+    "way_to_capture",
     "ways_of",
 ]

@@ -7,6 +7,7 @@ crosses the seam is a batch on the way in, and NumPy arrays and plain numbers on
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -28,7 +29,8 @@ class Result(NamedTuple):
     Fields:
         loss: mean loss of the batch, 0-d tensor of the engine; of the last micro-batch where there are several.
         samples: how many samples it was, all micro-batches together.
-        outputs: what the model returned for the last micro-batch; None where an own step hides it.
+        outputs: what the model returned for the last micro-batch; None where an own step hides it. Where the plan
+            captures updates the next one overwrites it.
         skipped: the update was taken back, because its loss or a gradient was NaN or infinite.
     """
 
@@ -51,6 +53,11 @@ class Learner(ABC):
     schedule_per: Literal["epoch", "update", "evaluation", "off"]
     skips_bad: bool = False
     after_backward: Callable[[], None] | None = None
+
+    @cached_property
+    def said(self) -> list[str]:
+        """What the user should be told of the updates; whoever tells it empties the list."""
+        return []
 
     @abstractmethod
     def use(self, plan: Plan) -> None:

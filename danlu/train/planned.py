@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from danlu import device
 from danlu.device import Plan
-from danlu.optim import WAYS, compute_by, ways_of
+from danlu.optim import WAYS, compute_by, count_on_device, ways_of
 
 if TYPE_CHECKING:
     from danlu.train.step import Parts
@@ -22,13 +22,16 @@ def as_planned(parts: "Parts", plan: Plan) -> Iterator[None]:
     No parameter, buffer or optimizer becomes another object.
     """
     optimizer, modules = parts.optimizer, [parts.model] + ([] if parts.ema is None else [parts.ema.module])
-    given = [(group, {key: group[key] for key in WAYS if key in group}) for group in _groups(optimizer)]
+    keys = (*WAYS, "capturable")
+    given = [(group, {key: group[key] for key in keys if key in group}) for group in _groups(optimizer)]
     moves = plan.memory_format != "as given" and device.can_lie_otherwise(parts.model)
     try:
         if moves:
             _lay_out(optimizer, modules, plan.memory_format)
         if plan.optimizer in ways_of(optimizer):
             compute_by(optimizer, plan.optimizer)
+        if plan.captured:
+            count_on_device(optimizer)
         yield
     finally:
         for group, flags in given:

@@ -61,6 +61,7 @@ def prepare(
     loaded, notices = _begun(model, settled, resumed)
     learner = build_learner(model, settled, objects, plan=plan, step=step)
     training = _bind(settled, data, learner, plan, monitor)
+    _say_where_data_lie(training)
     training.weights = loaded
     training.notices += notices + streamed
     if settled.augment and settled.overfit_one_batch:
@@ -201,6 +202,15 @@ def _bind(recipe: Settled, data: Data, learner: Learner, plan: Plan, monitor: st
         test=None if data.test is None else whole(data.test),
         monitor=monitor,
     )
+
+
+def _say_where_data_lie(training: Training) -> None:
+    """Note in the plan whether arrays stay in host memory; it changes no number, so a resumed run may differ."""
+    hosted = [name for name, batches in training.sets().items() if batches.hosted]
+    training.plan = training.learner.plan = replace(training.plan, data="host" if hosted else "device")
+    if hosted:
+        text = f"larger than half of the free memory of {training.plan.device} less 1 GiB"
+        training.notices.append(f"{', '.join(hosted)}: {text}; it stays in host memory, and batches are copied ahead")
 
 
 def _first_batch(data: Data, batches: Batches) -> Data:

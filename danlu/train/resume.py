@@ -74,8 +74,9 @@ def read_plan(path: Path, now: Plan) -> Plan:
     try:
         plan = msgspec.convert({**asdict(now), **known}, Plan)
         sizes_fit = 0 < plan.threads <= THREADS_MAX and 0 < plan.eval_batch_size < 2**63
-        if not sizes_fit or plan.engine != now.engine:
-            raise ValueError(f"{plan.engine}, {plan.threads} threads, {plan.eval_batch_size} samples")
+        captures_fit = not plan.captured or plan.device.startswith("cuda")
+        if not (sizes_fit and captures_fit) or plan.engine != now.engine:
+            raise ValueError(f"{plan.engine}, {plan.threads} threads, {plan.eval_batch_size} samples, {plan.device}")
     except (TypeError, ValueError) as error:
         raise damaged(path, error, "the plan of a run") from None
     return plan

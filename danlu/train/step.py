@@ -21,6 +21,7 @@ from danlu.device import Plan
 from danlu.errors import DanluError, ModelError
 from danlu.objectives import Objective, check
 from danlu.optim import Ema, Schedule, clip
+from danlu.train.captured import capturing
 from danlu.train.graph import write_graph
 from danlu.train.learner import Array, Batch, Result, Tensors
 from danlu.train.lone_sample import batch_norms, first_sample, one_value_per_channel
@@ -69,6 +70,8 @@ class TorchLearner(PartsLearner):
         self.schedule_per = "off"
         self._sums = Sums(parts.objective, self.device, own_step=parts.step is not None)
         self._watch = Watch()
+        self.replayed: Callable[..., Result | None] = lambda *update: None  # these two are set by `capturing`
+        self.rates: device.Context = contextlib.nullcontext
 
     def use(self, plan: Plan) -> None:
         """Run updates as a plan says, from the next session on."""
@@ -83,7 +86,7 @@ class TorchLearner(PartsLearner):
         settings = device.exact(
             deterministic=plan.deterministic, threads=plan.threads, keep_memory=plan.keep_memory, tf32=tf32
         )
-        with device.kept_generators(), settings, as_planned(self.parts, plan):
+        with device.kept_generators(), settings, as_planned(self.parts, plan), capturing(self):
             device.seed_all(keyed.number("fit", self._seed))
             yield
 
@@ -97,6 +100,8 @@ class TorchLearner(PartsLearner):
 
     def update(self, batches: Sequence[Batch], on_grads: Callable[[], None] | None) -> Result:
         """Do one update: forward and backward per micro-batch, clip, step, average; add to the sums as it goes."""
+        if (done := self.replayed(batches, on_grads)) is not None:
+            return done
         parts, model = self.parts, self._model
         optimizer, objective, scaler = parts.optimizer, parts.objective, parts.scaler
         for group in optimizer.param_groups:
@@ -121,10 +126,10 @@ class TorchLearner(PartsLearner):
             self.after_backward()
         if kept is not None and self._taken_back(kept):
             return Result(loss.detach(), samples, output, skipped=True)
-        if self._clips or on_grads is not None:
-            self._grads_ready(on_grads)
+        self._grads_ready(on_grads)
         if scaler is None:
-            optimizer.step()
+            with self.rates():
+                optimizer.step()
         else:
             scaler.step(optimizer)
             scaler.update()
@@ -156,6 +161,8 @@ class TorchLearner(PartsLearner):
 
     def _grads_ready(self, on_grads: Callable[[], None] | None) -> None:
         parts = self.parts
+        if not self._clips and on_grads is None:
+            return
         if parts.scaler is not None:
             parts.scaler.unscale_(parts.optimizer)
         if self._clips:

@@ -88,6 +88,10 @@ class Sums:
             return {"loss": float(read[0]) / samples if samples else float("nan"), **named}
         return self._objective.read(read)
 
+    def training(self) -> tuple[Tensor, ...]:
+        """Return the tensors that a training update adds to; a reading of the figures drops the named ones."""
+        return (self._train, *self._named.values())
+
     def keep(self) -> tuple[Tensor, dict[str, Tensor]]:
         """Return a copy of the training sums, for `put_back`. Cost: no sync."""
         return self._train.clone(), {name: total.clone() for name, total in self._named.items()}

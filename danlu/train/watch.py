@@ -47,7 +47,7 @@ class Watch:
 
         Cost: one copy from the device, which waits for it.
         """
-        parts = [*self._folded, *([torch.stack(self._notes)] if self._notes else [])]
+        parts = self._parts()
         values = torch.cat(parts).double().cpu().numpy() if parts else np.zeros(0)
         bad: dict[int, str] = {}
         for index in np.flatnonzero(~np.isfinite(values)):
@@ -56,3 +56,10 @@ class Watch:
         self._updates = self._begun = 0
         self._notes, self._origins, self._folded = [], [], []
         return bad
+
+    def noted(self) -> tuple[list[str], Tensor]:
+        """Return what was noted since the last look, in words and as one tensor. Cost: a small kernel or two."""
+        return [what for _, what in self._origins], torch.cat(self._parts())
+
+    def _parts(self) -> list[Tensor]:
+        return [*self._folded, *([torch.stack(self._notes)] if self._notes else [])]

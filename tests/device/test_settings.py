@@ -160,3 +160,65 @@ def test_kept_generators_keep_those_of_cuda():
     with kept_generators():
         torch.randn(99, device="cuda")
     assert torch.equal(torch.randn(5, device="cuda"), want)
+
+
+def products():
+    backends = torch.backends
+    kinds = (backends.cuda.matmul, backends.cudnn.conv, backends.cudnn.rnn, backends.mkldnn.matmul)
+    return [kind.fp32_precision for kind in kinds]
+
+
+@pytest.mark.parametrize("tf32", [False, True])
+@pytest.mark.parametrize("callers", ["none", "older", "newer", "both"])
+def test_float32_products_are_what_the_plan_says_and_go_back(tf32, callers):
+    first = products()
+    legacy = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    try:
+        if callers == "older":
+            torch.set_float32_matmul_precision("high")
+            torch.backends.cudnn.allow_tf32 = False
+        if callers in ("newer", "both"):
+            torch.backends.cudnn.conv.fp32_precision = "ieee"
+        if callers == "both":  # reading an older setting raises from here on
+            torch.backends.cuda.matmul.fp32_precision = "tf32"
+        before = products()
+        with exact(deterministic=True, threads=1, tf32=tf32):
+            assert products()[:3] == ["tf32" if tf32 else "ieee"] * 3
+            assert torch.backends.cudnn.allow_tf32 is tf32
+            assert torch.get_float32_matmul_precision() == ("high" if tf32 else "highest")
+        assert products() == before
+    finally:
+        torch.set_float32_matmul_precision(legacy[0])
+        torch.backends.cudnn.allow_tf32 = legacy[1]
+        for kind, precision in zip(
+            (torch.backends.cuda.matmul, torch.backends.cudnn.conv, torch.backends.cudnn.rnn), first, strict=False
+        ):
+            kind.fp32_precision = precision
+        torch.backends.mkldnn.matmul.fp32_precision = first[3]
+
+
+def test_a_setting_for_all_products_does_not_make_float32_something_else():
+    before = torch.backends.fp32_precision
+    try:
+        torch.backends.fp32_precision = "tf32"
+        with exact(deterministic=True, threads=1):
+            assert products()[:3] == ["ieee"] * 3
+    finally:
+        torch.backends.fp32_precision = before
+    assert torch.backends.fp32_precision == before
+
+
+@pytest.mark.gpu
+@GPU
+@pytest.mark.parametrize("tf32", [False, True])
+def test_convolutions_and_products_are_rounded_by_tf32_alone(tf32):
+    if torch.cuda.get_device_capability() < (8, 0):
+        pytest.skip("this device has no units for tf32")
+    x, w = torch.randn(4, 64, 16, 16, device="cuda"), torch.randn(64, 64, 3, 3, device="cuda")
+    a, b = torch.randn(512, 512, device="cuda"), torch.randn(512, 512, device="cuda")
+    with exact(deterministic=True, threads=1, tf32=tf32):
+        found = [torch.nn.functional.conv2d(x, w), a @ b]
+    wanted = [torch.nn.functional.conv2d(x.double(), w.double()), a.double() @ b.double()]
+    for got, want in zip(found, wanted, strict=True):
+        error = float((got.double() - want).norm() / want.norm())
+        assert (1e-5 < error < 1e-2) if tf32 else error < 1e-5

@@ -48,6 +48,8 @@ def test_a_run_folder_is_complete_and_every_file_can_be_read(tmp_path: Path):
         "optimizer": "as given",
         "keep_memory": False,
         "compiled": False,
+        "captured": False,
+        "data": "device",
         "threads_alike": False,
         "update_s": None,
         "tried": [],
