@@ -13,6 +13,10 @@ SHARES = st.floats(0.01, 0.45)
 @settings(deadline=None, max_examples=60)
 @given(st.integers(5, 2000), SHARES, SHARES, st.integers(0, 2**40))
 def test_pieces_are_disjoint_and_complete(n: int, valid: float, test: float, seed: int) -> None:
+    if max(1, round(n * valid)) + max(1, round(n * test)) >= n:
+        with pytest.raises(DataError):
+            cut(n, {"valid": valid, "test": test}, seed=seed)
+        return
     pieces = cut(n, {"valid": valid, "test": test}, seed=seed)
     assert sorted(np.concatenate(list(pieces.values()))) == list(range(n))
     assert len(pieces["valid"]) == max(1, round(n * valid))
