@@ -12,6 +12,7 @@ from danlu.train.captured import not_captured
 from danlu.train.step import TorchLearner
 
 EXACT, REORDERED, REDUCED = 0.0, 1e-4, 5e-2  # largest relative difference of loss and gradients
+NO_SLOWER = 1.03  # what changes no bit and keeps evaluations from page faults need not show it in updates
 ACROSS_KINKS = 5e-2  # of gradients that rounding sends across the kink of a ReLU, if without kinks they are alike
 COMPILE_RUN_S = 1800.0  # a shorter run does not earn back what compiling may take
 CAPTURE_S = 1.0  # that recording takes, some times, about
@@ -30,6 +31,7 @@ class Candidate:
         tolerance: how far it may differ, relative to that.
         start_s: seconds that its first update takes longer.
         refusal: why it need not be tried, or "".
+        below: the ratio below which it is taken.
     """
 
     name: str
@@ -39,18 +41,24 @@ class Candidate:
     beside: Literal["eager", "best"] = "eager"
     start_s: float = 0.0
     refusal: str = ""
+    below: float = 0.97
 
 
-def candidates(training: Training, expected_s: float) -> list[Candidate]:
+def candidates(training: Training, *, threads_first: bool) -> list[Candidate]:
     """Return what is worth trying for a training on its device, in the order of trying.
 
     Args:
         training: PyTorch's, prepared.
-        expected_s: seconds that the run will take in plain eager.
+        threads_first: try other numbers of threads before everything else, and not after it.
     """
     learner, recipe = training.learner, training.recipe
     assert isinstance(learner, TorchLearner)
-    found = _on_cpu(training.plan, recipe.threads == "auto") if learner.device.type == "cpu" else []
+    cpu = learner.device.type == "cpu"
+    threads = thread_candidates(training.plan) if cpu and recipe.threads == "auto" else []
+    found = threads if threads_first else []
+    if cpu and device.can_keep_memory():
+        kept = Candidate("kept memory", "keep_memory", {"keep_memory": True}, EXACT, "best", below=NO_SLOWER)
+        found.append(kept)
     if device.can_lie_otherwise(learner.parts.model):
         found.append(Candidate("channels_last", "channels_last", {"memory_format": "channels_last"}, REORDERED))
     tolerances = {"fused": REORDERED, "foreach": EXACT}
@@ -60,22 +68,28 @@ def candidates(training: Training, expected_s: float) -> list[Candidate]:
     ]
     if recipe.precision == "auto":
         found += [_precision(learner, name) for name in ("tf32", "bf16")]
-    found.append(_compiled(learner, expected_s))
-    found += [_captured(training, learner)] if learner.device.type == "cuda" else []
+    found += [] if threads_first else threads
     return [one for one in found if one.way not in recipe.plan_without]
+
+
+def last_candidates(training: Training, expected_s: float) -> list[Candidate]:
+    """Return what takes long to begin with, and has to earn that back.
+
+    Args:
+        training: PyTorch's, prepared.
+        expected_s: seconds that the run will take under the best plan so far.
+    """
+    learner = training.learner
+    assert isinstance(learner, TorchLearner)
+    found = [_compiled(learner, expected_s)]
+    found += [_captured(training, learner)] if learner.device.type == "cuda" else []
+    return [one for one in found if one.way not in training.recipe.plan_without]
 
 
 def thread_candidates(plan: Plan) -> list[Candidate]:
     """Return smaller numbers of threads: another process may hold a core, and small products gain nothing by two."""
     numbers = sorted({1, plan.threads // 2} - {0, plan.threads}, reverse=True)
     return [Candidate("1 thread" if n == 1 else f"{n} threads", "threads", {"threads": n}, REORDERED) for n in numbers]
-
-
-def _on_cpu(plan: Plan, choose_threads: bool) -> list[Candidate]:
-    found = thread_candidates(plan) if choose_threads else []
-    if device.can_keep_memory():
-        found.append(Candidate("kept memory", "keep_memory", {"keep_memory": True}, EXACT, "best"))
-    return found
 
 
 def _precision(learner: TorchLearner, name: str) -> Candidate:

@@ -6,6 +6,7 @@ does. So a comparison that finds too much is repeated with these functions repla
 """
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,7 @@ from danlu.train.learner import Array
 
 TO_REPLAY = WARM_UPS + 3  # updates: the first makes what the optimizer remembers, and the last two are replayed
 FLOOR = 1e-2  # a tensor with less than this share of the whole norm is measured against it: its own may be rounding
+WRONG = 1e-2  # no single tensor may differ by more: what is reordered differs by less, what is wrong by more
 
 
 RELUS = ("relu", "relu_", "relu6", "hardtanh", "leaky_relu", "prelu", "rrelu")
@@ -107,29 +109,53 @@ def same(one: Outcome, other: Outcome) -> bool:
     )
 
 
-def difference(one: Outcome, other: Outcome, *, weights: bool) -> tuple[float, float]:
-    """Return the relative difference of the loss, and the largest of any gradient and, if asked for, any weight.
+@dataclass(frozen=True)
+class Difference:
+    """How far two outcomes are apart, relative to the second.
 
-    A tensor's is the norm of the difference over the norm of the other's, or over `FLOOR` of the joint norm of all
-    tensors where that is more. NaN where one has it and the other has not.
+    Fields:
+        loss: of the losses.
+        joint: the norm of what all gradients differ by together, over the norm of all gradients; likewise of weights.
+        worst: of any single tensor, over its own norm, or over `FLOOR` of the joint norm where that is more.
     """
+
+    loss: float
+    joint: float
+    worst: float
+
+    @property
+    def most(self) -> float:
+        """The larger of what a tolerance is for: loss, and gradients together."""
+        return float(np.max([self.loss, self.joint]))
+
+    def within(self, tolerance: float) -> bool:
+        """Say whether loss and gradients agree, and no single tensor is far off; NaN is not."""
+        return self.most <= tolerance and self.worst <= (WRONG if tolerance else 0.0)
+
+
+def difference(one: Outcome, other: Outcome, *, weights: bool) -> Difference:
+    """Return how far two outcomes are apart; their weights count where it is asked for."""
     found = [_between(one.gradients, other.gradients)]
     found += [_between(one.weights, other.weights)] if weights else []
-    return _between({"": one.loss}, {"": other.loss}), float(np.max(found))
+    joint, worst = (float(np.max(column)) for column in zip(*found, strict=True))
+    return Difference(_between({"": one.loss}, {"": other.loss})[0], joint, worst)
 
 
-def _between(one: Mapping[str, Array], other: Mapping[str, Array]) -> float:
+def _between(one: Mapping[str, Array], other: Mapping[str, Array]) -> tuple[float, float]:
     if one.keys() != other.keys():
-        return float("inf")
-    norms = {name: float(np.linalg.norm(array.astype(np.float64).ravel())) for name, array in other.items()}
-    floor = FLOOR * float(np.linalg.norm(list(norms.values())))
-    found = [0.0]
-    for name, array in one.items():
-        if array.tobytes() == other[name].tobytes():
-            continue
-        apart = float(np.linalg.norm((array.astype(np.float64) - other[name].astype(np.float64)).ravel()))
-        found.append(apart / max(norms[name], floor) if max(norms[name], floor) else apart)
-    return float(np.max(found))
+        return math.inf, math.inf
+    norms = {name: _norm(array.astype(np.float64)) for name, array in other.items()}
+    whole = math.hypot(*norms.values())
+    apart = {
+        name: 0.0 if array.tobytes() == other[name].tobytes() else _norm(array.astype(np.float64) - other[name])
+        for name, array in one.items()
+    }
+    worst = [gap / (max(norms[name], FLOOR * whole) or 1.0) for name, gap in apart.items()]
+    return math.hypot(*apart.values()) / (whole or 1.0), float(np.max([0.0, *worst]))
+
+
+def _norm(array: Array) -> float:
+    return float(np.linalg.norm(array.ravel()))
 
 
 @contextlib.contextmanager

@@ -16,7 +16,7 @@ from danlu.device import Others, Plan
 from danlu.errors import DanluError, RecipeError, RunError
 from danlu.measure.candidates import capture_refusal
 from danlu.measure.evaluation import adopt_size, with_evaluation
-from danlu.measure.search import LEAST_UPDATES, LIMIT_S, TOO_SHORT, search, update_s
+from danlu.measure.search import BUSY_CORES, LEAST_UPDATES, LIMIT_S, TOO_SHORT, search, update_s
 from danlu.measure.trial import shapes
 from danlu.optim import ways_of
 from danlu.train import Training
@@ -24,7 +24,6 @@ from danlu.train.resume import read_plan
 from danlu.train.step import TorchLearner
 
 SLOWER = 2.0  # so many times as long as when the plan was found: something else holds the cores
-BUSY_CORES = 0.3  # where other processes work as much, a plan is good for now and not remembered
 
 
 def pin(training: Training, *, limit_s: float | None = None) -> None:
@@ -121,7 +120,7 @@ def _find(training: Training, path: Path, limit_s: float | None) -> None:
     spent_s = time.perf_counter() - begun_s
     plan = with_evaluation(training, plan, min(spent_s, LIMIT_S - spent_s))
     adopt(training, plan)
-    busy = others.cores() > BUSY_CORES
+    busy = others.cores() > BUSY_CORES  # then a plan is good for now, and not remembered
     if not busy:
         with contextlib.suppress(OSError, DanluError):  # it cannot be written to: the next run searches again
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -4,24 +4,27 @@ At most 2 % of the time that the run is expected to take goes into it, and at mo
 after the other, each beside the best plan so far, turn by turn; what is taken stays for the ones that follow.
 """
 
+import math
 import statistics
 import time
 from dataclasses import replace
 from typing import Any
 
-from danlu.device import Plan, Tried
+from danlu.device import Others, Plan, Tried
 from danlu.errors import DanluError
-from danlu.measure.candidates import ACROSS_KINKS, REORDERED, Candidate, candidates, thread_candidates
-from danlu.measure.compare import TO_REPLAY, Outcome, difference, outcome, replayed, same
+from danlu.measure.candidates import ACROSS_KINKS, REORDERED, Candidate, candidates, last_candidates, thread_candidates
+from danlu.measure.compare import TO_REPLAY, Difference, Outcome, difference, outcome, replayed, same
 from danlu.measure.trial import fetched, one_update
 from danlu.measure.untouched import copied, untrained
 from danlu.train import Training
 
 SHARE, LIMIT_S = 0.02, 20.0
 LEAST_UPDATES = 1000  # 2 % of a shorter run is not enough to try anything
-FASTER, CLEARLY, HOPELESS = 0.97, 0.9, 1.1  # ratios: taken below the first; no more turns beyond the others
+CLEARLY, HOPELESS = 0.9, 1.1  # ratios beyond which there are no more turns
 TURNS = 5
 TOO_SHORT = "not tried: the search may take"
+SLOW_S = 0.05  # of an update; then the least likely to pay comes last: fewer threads, on a machine that is not busy
+BUSY_CORES = 0.3  # that other processes keep
 BLOCK_S, BLOCK_UPDATES = 0.02, 10  # an update is timed in blocks of about so many seconds, and at most so many updates
 
 
@@ -64,7 +67,7 @@ class Search:
         self._outcomes: dict[tuple[Plan, int, bool], Outcome] = {}
         self._alike = True
         self._block_updates = 1
-        self._begun_s = time.perf_counter()
+        self._begun_s, self._others = time.perf_counter(), Others()
         self._update_s = self.block_s(self._plain)
         self._block_updates = max(1, min(BLOCK_UPDATES, round(BLOCK_S / self._update_s)))
         self._expected_s = self._expected()
@@ -72,10 +75,13 @@ class Search:
         self._rows.append(Tried("plain eager", "the measure", self._update_s, 1.0, 0.0))
 
     def everything(self) -> Plan:
-        """Try every candidate."""
-        for one in candidates(self._training, self._expected_s):
-            if one.way == "foreach" and self._best.optimizer == "fused":
-                continue
+        """Try every candidate; what has to be earned back over the run comes last, when an update's time is known."""
+        training, quick = self._training, self._update_s < SLOW_S
+        for one in candidates(training, threads_first=quick or self._others.cores() > BUSY_CORES):
+            if one.way != "foreach" or self._best.optimizer != "fused":
+                self._try(one)
+        self._expected_s = self._expected()
+        for one in last_candidates(training, self._expected_s):
             self._try(one)
         return self._found()
 
@@ -97,7 +103,7 @@ class Search:
     def _try(self, one: Candidate) -> None:
         """Time a candidate, compare it, and take it if it is faster."""
         left_s = self._limit_s - (time.perf_counter() - self._begun_s)
-        needed_s = one.start_s + self._update_s * (3 + 4 * (self._block_updates + 1))
+        needed_s = one.start_s + self._update_s * (3 + 2 * (self._block_updates + 1))
         if one.refusal or needed_s > left_s:
             why = f"{TOO_SHORT} {self._limit_s:.2g} s of a run of about {self._expected_s:.3g} s"
             self._rows.append(Tried(one.name, f"not tried: {one.refusal}" if one.refusal else why))
@@ -105,9 +111,10 @@ class Search:
         plan = replace(self._best, **one.change)
         try:
             differs = self._difference(plan, one)
-            if not differs <= one.tolerance:
-                verdict = f"refused: it differs by {differs:.1e}, where {one.tolerance:.0e} is allowed"
-                self._rows.append(Tried(one.name, verdict, difference=differs))
+            if not differs.within(one.tolerance):
+                verdict = f"refused: it differs by {differs.most:.1e}, a tensor by {differs.worst:.1e}, where "
+                verdict += f"{one.tolerance:.0e} is allowed"
+                self._rows.append(Tried(one.name, verdict, difference=differs.most))
                 return
             update_s, ratio = self._beside(plan)
         except DanluError:
@@ -116,12 +123,12 @@ class Search:
             reason = next(iter(str(error).splitlines()), "")
             self._rows.append(Tried(one.name, f"refused: {type(error).__name__}: {reason}"[:200]))
             return
-        verdict = "taken" if ratio < FASTER else "slower" if ratio > 1 / FASTER else "no faster"
-        self._rows.append(Tried(one.name, verdict, update_s, ratio, differs))
+        verdict = "taken" if ratio < one.below else "slower" if ratio > 1.03 else "no faster"
+        self._rows.append(Tried(one.name, verdict, update_s, ratio, differs.most))
         if verdict == "taken":
             self._best, self._update_s = plan, update_s
 
-    def _difference(self, plan: Plan, one: Candidate) -> float:
+    def _difference(self, plan: Plan, one: Candidate) -> Difference:
         """Return how far a candidate's numbers are from those that it is compared with."""
         if one.way == "capture":
             return self._replay_difference(plan)
@@ -130,20 +137,21 @@ class Search:
         mine, theirs = self._outcome(plan, updates), self._outcome(reference, updates)
         if one.way == "threads":
             self._alike = self._alike and same(mine, theirs)
-        loss, rest = difference(mine, theirs, weights=best)
-        if one.tolerance == REORDERED and loss <= REORDERED < rest <= ACROSS_KINKS:
-            mine, theirs = self._outcome(plan, updates, smooth=True), self._outcome(reference, updates, smooth=True)
-            rest = max(difference(mine, theirs, weights=best))
-        return max(loss, rest)
+        found = difference(mine, theirs, weights=best)
+        across = found.loss <= REORDERED and found.worst <= ACROSS_KINKS
+        if one.tolerance != REORDERED or found.within(REORDERED) or not across:
+            return found
+        mine, theirs = self._outcome(plan, updates, smooth=True), self._outcome(reference, updates, smooth=True)
+        return difference(mine, theirs, weights=best)
 
-    def _replay_difference(self, plan: Plan) -> float:
+    def _replay_difference(self, plan: Plan) -> Difference:
         """Return how far replayed updates are from the best plan's; without end, where they are not quite their own."""
         given = self._training, plan, self._state, self._batches
         mine, own = replayed(*given, replay=True), replayed(*given, replay=False)
         if plan.deterministic and not same(mine, own):
-            return float("inf")
+            return Difference(math.inf, math.inf, math.inf)
         theirs = replayed(self._training, self._best, self._state, self._batches, replay=False)
-        return max(difference(mine, theirs, weights=True))
+        return difference(mine, theirs, weights=True)
 
     def _outcome(self, plan: Plan, updates: int, *, smooth: bool = False) -> Outcome:
         """Return what a plan's first updates come to; those that others are compared with are not run again."""
@@ -165,8 +173,8 @@ class Search:
             mine.append(seconds[plan])
             ratios.append(seconds[plan] / seconds[self._best])
             spent_s = time.perf_counter() - self._begun_s
-            clear = not CLEARLY < statistics.median(ratios) < HOPELESS
-            if turn and (clear or spent_s > self._limit_s):
+            low, high = (CLEARLY, HOPELESS) if turn else (CLEARLY**3, HOPELESS**3)
+            if spent_s > self._limit_s or not low < statistics.median(ratios) < high:
                 break
         return statistics.median(mine), statistics.median(ratios)
 
