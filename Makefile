@@ -5,7 +5,7 @@ RECIPE ?= digits
 MINUTES ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint format bench engines checkpoint resume soak setup clean
+.PHONY: help train test lint format bench busy data scale engines checkpoint resume soak setup clean
 
 help:  ## say what each target does
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*##/:/' | awk -F': *' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -28,6 +28,15 @@ format: .venv/.ready  ## bring the code into its format
 
 bench: .venv/.bench-ready  ## measure danlu beside other trainers; writes bench/results/peers.json
 	@$(BIN)/python -m bench.peers
+
+busy: .venv/.ready  ## measure an update beside a process that keeps a core busy; writes bench/results/busy.json
+	@$(BIN)/python -m bench.busy
+
+data: .venv/.bench-ready  ## measure how fast data is served; writes bench/results/data.json
+	@$(BIN)/python -m bench.data
+
+scale: .venv/.ready  ## measure updates of growing size; writes bench/results/scale.json and docs/scale.png
+	@$(BIN)/python -m bench.scale
 
 engines: .venv/.ready  ## measure danlu.zero beside PyTorch; writes bench/results/engines.json
 	@$(BIN)/python -m bench.engines

@@ -26,9 +26,8 @@ from rich.console import Console
 from torch import nn
 
 import danlu
-from bench.engines import markdown, show
-from bench.results import spread
-from bench.tables import Sheet, number
+from bench.report import Sheet, markdown, show
+from bench.targets import number, spread
 from danlu import hooks, save
 from danlu.data import Arrays, Data
 from danlu.device import environment
@@ -257,10 +256,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "measured": measured,
     }
     table = sheet(report)
-    show(table, Console())
+    show([table], [], Console())
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "checkpoint.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (options.results / "checkpoint.md").write_text(markdown(table, note(report)), encoding="utf-8")
+    (options.results / "checkpoint.md").write_text(markdown([table], [note(report)]), encoding="utf-8")
     return 0
 
 

@@ -17,11 +17,10 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 
 from bench.engine import ENGINES, TASKS
-from bench.results import spread
-from bench.tables import Sheet, number
+from bench.report import Sheet, markdown, show
+from bench.targets import number, spread
 from danlu.device import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -102,23 +101,6 @@ def note(report: dict[str, Any]) -> str:
     )
 
 
-def show(table: Sheet, console: Console) -> None:
-    """Print the table."""
-    shown = Table(title=table.title, title_justify="left", title_style="bold", box=None, pad_edge=False)
-    for index, name in enumerate(table.header):
-        shown.add_column(name, justify="left" if index == 0 else "right", header_style="dim")
-    for row in table.rows:
-        shown.add_row(*row)
-    console.print(shown)
-
-
-def markdown(table: Sheet, beside: str) -> str:
-    """Return the table and what is to be known beside it as Markdown."""
-    marks = ["---", *("---:" for _ in table.header[1:])]
-    lines = [f"| {' | '.join(cells)} |" for cells in (table.header, marks, *table.rows)]
-    return "\n".join([f"**{table.title}**", "", *lines, "", beside, ""])
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, write; return the exit code."""
     parser = argparse.ArgumentParser("python -m bench.engines", description="Measure danlu.zero beside PyTorch.")
@@ -136,10 +118,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "measured": measured,
     }
     table = sheet(report)
-    show(table, Console())
+    show([table], [], Console())
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "engines.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (options.results / "engines.md").write_text(markdown(table, note(report)), encoding="utf-8")
+    (options.results / "engines.md").write_text(markdown([table], [note(report)]), encoding="utf-8")
     return 0
 
 

@@ -1,46 +1,37 @@
 """From rounds to figures: medians, ratios to danlu round by round, and where the targets stand."""
 
-import statistics
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from bench.peers import LIBRARIES, PEERS
+from bench.peers import LIBRARIES, OTHERS, PEERS
 from bench.rounds import Row, is_disturbed
+from bench.targets import Spread, Target, spread
 
 Figures = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Target:
-    """What danlu must reach."""
-
-    what: str
-    want: float
-    sense: Literal["at most", "at least"]
-    unit: str
-
-    def reached(self, got: float | None) -> bool | None:
-        if got is None:
-            return None
-        return got <= self.want if self.sense == "at most" else got >= self.want
-
-
 TARGETS = {
-    "mlp_over_bare": Target("MLP epoch, danlu over the bare loop", 1.10, "at most", "x"),
-    "library_over_danlu": Target("MLP epoch, fastest library over danlu", 1.4, "at least", "x"),
-    "textbook_over_danlu": Target("MLP epoch, textbook loop over danlu", 8.0, "at least", "x"),
-    "update_overhead": Target("an update of Linear(2, 1), danlu over the bare loop", 30.0, "at most", "us"),
-    "memory_over_bare": Target("peak memory, danlu over the bare loop", 150.0, "at most", "MB"),
+    "mlp_over_bare": Target("MLP epoch, SGD: danlu over the bare loop", 1.05, "at most", "x"),
+    "adamw_bare": Target("MLP update, AdamW: the bare loop over danlu (aim 1.3)", 1.1, "at least", "x"),
+    "cnn_bare": Target("CNN update, batch 128: the bare loop over danlu", 1.5, "at least", "x"),
+    "cnn_512_bare": Target("CNN update, batch 512: the bare loop over danlu", 2.0, "at least", "x"),
+    "cnn_eval_bare": Target("CNN evaluation: the bare loop over danlu", 2.0, "at least", "x"),
+    "lstm_over_bare": Target("LSTM update: danlu over the bare loop", 1.02, "at most", "x"),
+    "transformer_over_bare": Target("transformer update: danlu over the bare loop", 1.02, "at most", "x"),
+    "resnet_over_hand": Target("ResNet-18 update: danlu over the best setting found by hand", 1.03, "at most", "x"),
+    "update_overhead": Target("an update of Linear(2, 1): danlu over the bare loop", 15.0, "at most", "us"),
+    "peer_mlp": Target("MLP epoch: the fastest other trainer over danlu", 1.5, "at least", "x"),
+    "peer_cnn": Target("CNN epoch: the fastest other trainer over danlu", 1.4, "at least", "x"),
+    "library_over_danlu": Target("MLP epoch: the fastest library over danlu", 1.5, "at least", "x"),
+    "textbook_over_danlu": Target("MLP epoch: the textbook loop over danlu", 8.0, "at least", "x"),
+    "memory_over_bare": Target("peak memory: danlu over the bare loop", 150.0, "at most", "MB"),
 }
-
-
-def spread(values: Iterable[float]) -> dict[str, float] | None:
-    """Return median, least and greatest; None of nothing."""
-    known = list(values)
-    if not known:
-        return None
-    return {"median": statistics.median(known), "min": min(known), "max": max(known)}
+FIGURES: dict[str, Callable[[Row], float]] = {  # of one fit
+    "epoch": lambda row: float(row["epoch_s"]),
+    "update": lambda row: float(row["update_us"]),
+    "evaluate": lambda row: sum(epoch["evaluate_s"] for epoch in row["epochs"]) / len(row["epochs"]),
+}
+BASES = ("danlu", "bare", "by_hand")
 
 
 def summarize(rows: Sequence[Row]) -> dict[str, dict[str, Figures]]:
@@ -57,12 +48,12 @@ def _of_competitor(name: str, rows: Sequence[Row]) -> Figures:
     own = [row for row in rows if row["name"] == name and row["round"] > 0]
     first = next(row for row in rows if row["name"] == name and row["round"] == 0)
     last = [row["epochs"][-1] for row in own]
-    danlu, bare = _by_round(rows, "danlu"), _by_round(rows, "bare")
+    bare = _by_round(rows, "bare")
     return {
-        "epoch_s": spread(row["epoch_s"] for row in own),
-        "over_danlu": spread(r["epoch_s"] / danlu[r["round"]]["epoch_s"] for r in own if r["round"] in danlu),
-        "over_bare": spread(r["epoch_s"] / bare[r["round"]]["epoch_s"] for r in own if r["round"] in bare),
-        "update_us": spread(row["update_us"] for row in own),
+        "epoch_s": spread(map(FIGURES["epoch"], own)),
+        "update_us": spread(map(FIGURES["update"], own)),
+        "evaluate_s": spread(map(FIGURES["evaluate"], own)),
+        "over": {base: _over(own, _by_round(rows, base)) for base in BASES},
         "update_over_bare_us": spread(
             r["update_us"] - bare[r["round"]]["update_us"] for r in own if r["round"] in bare
         ),
@@ -74,28 +65,47 @@ def _of_competitor(name: str, rows: Sequence[Row]) -> Figures:
     }
 
 
+def _over(own: Sequence[Row], base: dict[int, Row]) -> dict[str, Spread | None]:
+    """Return how many times another's time each figure takes, round by round."""
+    return {
+        name: spread(of(row) / of(base[row["round"]]) for row in own if row["round"] in base)
+        for name, of in FIGURES.items()
+    }
+
+
 def _by_round(rows: Sequence[Row], name: str) -> dict[int, Row]:
     return {row["round"]: row for row in rows if row["name"] == name and row["round"] > 0}
 
 
-def targets(summary: dict[str, dict[str, Figures]]) -> dict[str, float | None]:
+def targets(summary: dict[str, dict[str, Figures]]) -> dict[str, Spread | None]:
     """Return where danlu stands on each of `TARGETS`; None where this run did not measure it."""
-    mlp, line = summary.get("mlp", {}), summary.get("line", {})
-    libraries = [_median(mlp, name, "over_danlu") for name in LIBRARIES]
-    known = [ratio for ratio in libraries if ratio is not None]
+    mlp = summary.get("mlp", {})
     peaks = [peak for name in ("danlu", "bare") if (peak := mlp.get(name, {}).get("memory_peak_mb")) is not None]
+
+    def over(task: str, what: str, name: str, base: str) -> Spread | None:
+        found: Spread | None = summary.get(task, {}).get(name, {}).get("over", {}).get(base, {}).get(what)
+        return found
+
+    def least(task: str, names: Sequence[str]) -> Spread | None:
+        known = [found for name in names if (found := over(task, "epoch", name, "danlu")) is not None]
+        return min(known, key=lambda one: one["median"], default=None)
+
     return {
-        "mlp_over_bare": _median(mlp, "danlu", "over_bare"),
-        "library_over_danlu": min(known, default=None),
-        "textbook_over_danlu": _median(mlp, "textbook", "over_danlu"),
-        "update_overhead": _median(line, "danlu", "update_over_bare_us"),
-        "memory_over_bare": peaks[0] - peaks[1] if len(peaks) == 2 else None,
+        "mlp_over_bare": over("mlp", "epoch", "danlu", "bare"),
+        "adamw_bare": over("mlp-adamw", "update", "bare", "danlu"),
+        "cnn_bare": over("cnn", "update", "bare", "danlu"),
+        "cnn_512_bare": over("cnn-512", "update", "bare", "danlu"),
+        "cnn_eval_bare": over("cnn-eval", "evaluate", "bare", "danlu"),
+        "lstm_over_bare": over("lstm", "update", "danlu", "bare"),
+        "transformer_over_bare": over("transformer", "update", "danlu", "bare"),
+        "resnet_over_hand": over("resnet", "update", "danlu", "by_hand"),
+        "update_overhead": summary.get("line", {}).get("danlu", {}).get("update_over_bare_us"),
+        "peer_mlp": least("mlp", OTHERS),
+        "peer_cnn": least("cnn", OTHERS),
+        "library_over_danlu": least("mlp", LIBRARIES),
+        "textbook_over_danlu": over("mlp", "epoch", "textbook", "danlu"),
+        "memory_over_bare": spread([peaks[0] - peaks[1]]) if len(peaks) == 2 else None,
     }
-
-
-def _median(figures: dict[str, Figures], name: str, key: str) -> float | None:
-    found = figures.get(name, {}).get(key)
-    return None if found is None else float(found["median"])
 
 
 def disturbed(rows: Sequence[Row]) -> tuple[int, int]:

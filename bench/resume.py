@@ -22,9 +22,8 @@ from rich.console import Console
 from tensorboard.backend.event_processing.event_file_loader import RawEventFileLoader
 from tensorboard.compat.proto.event_pb2 import Event
 
-from bench.engines import markdown, show
+from bench.report import Sheet, markdown, show
 from bench.resumes import TRAINERS, missing
-from bench.tables import Sheet
 from danlu.device import environment
 
 RESULTS = Path(__file__).parent / "results"
@@ -184,10 +183,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "trainers": trainers,
     }
     table = sheet(report)
-    show(table, Console())
+    show([table], [], Console())
     options.results.mkdir(parents=True, exist_ok=True)
     (options.results / "resume.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    (options.results / "resume.md").write_text(markdown(table, note(report)), encoding="utf-8")
+    (options.results / "resume.md").write_text(markdown([table], [note(report)]), encoding="utf-8")
     return 0
 
 

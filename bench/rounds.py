@@ -8,8 +8,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from bench.peers import competes
 from bench.task import Task
 from bench.worker import Order, serve
 
@@ -102,7 +101,7 @@ def run(crew: Workers, task: Task, plan: Plan, tell: Callable[[str], None]) -> l
         tell: gets a line before every fit.
     """
     rows = []
-    names = [name for name in crew.names if task.classifies or name != "textbook"]  # that one is about pictures
+    names = [name for name in crew.names if competes(name, task.name)]
     for index in range(plan.rounds + 1):
         first = index % max(1, len(names))
         for place, name in enumerate(names[first:] + names[:first]):
@@ -113,29 +112,3 @@ def run(crew: Workers, task: Task, plan: Plan, tell: Callable[[str], None]) -> l
                 tries, measured = tries + 1, crew.measure(name, order)
             rows.append({"task": task.name, "round": index, "place": place, "name": name, "tries": tries, **measured})
     return rows
-
-
-def save_pictures(folder: Path) -> None:
-    """Write the 60,000 training and 10,000 test pictures of Fashion-MNIST as the arrays that `bench.task.load` reads.
-
-    The official test pictures are the validation set here, so that nobody has to be told how to split.
-    """
-    import danlu
-
-    data = danlu.data.load("fashion-mnist", valid=0)
-    for name, source in (("train", data.train), ("valid", data.test)):
-        if not isinstance(source, danlu.data.Arrays):
-            raise BenchError(f"Fashion-MNIST came without arrays for {name}")
-        inputs, target = source.columns.tensors
-        np.save(folder / f"{name}_inputs.npy", inputs.numpy())
-        np.save(folder / f"{name}_target.npy", target.numpy().astype(np.int64))
-
-
-def save_line(folder: Path, samples: int) -> None:
-    """Write made data for the regression of one number on two: y = 1 x1 - 2 x2 + 0.5 and a little noise."""
-    generator = np.random.default_rng(0)
-    for name in ("train", "valid"):
-        inputs = generator.normal(size=(samples, 2)).astype(np.float32)
-        noise = generator.normal(scale=0.1, size=(samples, 1)).astype(np.float32)
-        np.save(folder / f"{name}_inputs.npy", inputs)
-        np.save(folder / f"{name}_target.npy", inputs @ np.array([[1.0], [-2.0]], np.float32) + np.float32(0.5) + noise)

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from bench.models import MODELS
+
 Array = npt.NDArray[Any]
 ARRAYS = ("train_inputs", "train_target", "valid_inputs", "valid_target")
 
@@ -19,29 +21,35 @@ class Task:
     """One fit. An epoch trains on every sample in shuffled batches, then evaluates the whole validation set.
 
     Fields:
-        name: "mlp" and "cnn" classify 28 x 28 pictures, "line" is a regression of one number on two.
+        name: what the tables call it.
         arrays: folder of the four arrays that `load` reads.
         train_samples, valid_samples: how many of them are used, from the first on.
         threads: intra-op threads of PyTorch.
+        model: of `bench.models`; "line" is a regression of one number on two, all others classify.
+        momentum: of SGD.
         seed: decides the first weights, which are the same for every competitor.
+        found: folder of what was found before the rounds, `NAME.json` of a task's plan.
         folder: empty, for whatever a competitor writes.
     """
 
-    name: Literal["mlp", "cnn", "line"]
+    name: str
     arrays: Path
     train_samples: int
     valid_samples: int
     batch_size: int
     lr: float
-    momentum: float
     threads: int
+    model: str = "mlp"
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    momentum: float = 0.0
     seed: int = 0
+    found: Path = Path("unset")
     folder: Path = Path("unset")
 
     @property
     def classifies(self) -> bool:
         """Whether targets are classes; then accuracy is recorded besides the loss."""
-        return self.name != "line"
+        return self.model != "line"
 
     @property
     def updates_per_epoch(self) -> int:
@@ -98,15 +106,7 @@ def as_floats(inputs: Array) -> Tensor:
 def make_model(task: Task) -> nn.Module:
     """Return the task's model; the same seed gives the same weights."""
     torch.manual_seed(task.seed)
-    if task.name == "line":
-        return nn.Linear(2, 1)
-    if task.name == "mlp":
-        return nn.Sequential(nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 10))
-    return nn.Sequential(
-        *(nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Conv2d(32, 64, 3, padding=1), nn.BatchNorm2d(64), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.Linear(64 * 7 * 7, 10)),
-    )
+    return MODELS[task.model]()
 
 
 def means(task: Task, loss_sum: Tensor | float, hits: Tensor | int, samples: int) -> tuple[float, float | None]:
@@ -118,5 +118,7 @@ def make_loss(task: Task) -> nn.Module:
     return nn.CrossEntropyLoss() if task.classifies else nn.MSELoss()
 
 
-def make_optimizer(task: Task, model: nn.Module) -> torch.optim.SGD:
+def make_optimizer(task: Task, model: nn.Module) -> torch.optim.Optimizer:
+    if task.optimizer == "adamw":
+        return torch.optim.AdamW(model.parameters(), lr=task.lr)
     return torch.optim.SGD(model.parameters(), lr=task.lr, momentum=task.momentum)

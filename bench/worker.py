@@ -28,7 +28,7 @@ class Order:
 
 def serve(name: str, connection: Connection, log: Path) -> None:
     """Answer orders until None comes. What libraries print goes to `log`."""
-    _print_to(log)
+    print_to(log)
     importlib.import_module("bench.peers").competitor(name)
     connection.send({"ready": name})
     while (order := connection.recv()) is not None:
@@ -106,7 +106,8 @@ def _own_s() -> float:
     return sum(os.times()[:4])
 
 
-def _print_to(log: Path) -> None:
+def print_to(log: Path) -> None:
+    """Let what this process and its libraries print go to a file."""
     file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     sys.stdout.flush()
     sys.stderr.flush()

@@ -6,7 +6,6 @@ epoch; nothing is logged or saved.
 """
 
 from time import perf_counter
-from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +13,18 @@ from torch import Tensor, nn
 from bench.task import Competitor, Epoch, Fit, Task, load, make_loss, make_model, make_optimizer, means
 
 
-@final
 class Trainer(Competitor):
     def prepare(self, task: Task) -> None:
         self._task = task
         self._inputs, self._target, self._valid_inputs, self._valid_target = map(torch.from_numpy, load(task))
 
+    def build(self) -> tuple[nn.Module, torch.optim.Optimizer]:
+        """Return the model and its optimizer."""
+        model = make_model(self._task)
+        return model, make_optimizer(self._task, model)
+
     def run(self, epochs: int) -> Fit:
-        model, loss_function = make_model(self._task), make_loss(self._task)
-        optimizer = make_optimizer(self._task, model)
+        loss_function, (model, optimizer) = make_loss(self._task), self.build()
         fit = Fit(perf_counter())
         for _ in range(epochs):
             train = self._train(model, loss_function, optimizer)

@@ -18,8 +18,10 @@ PACKAGES = {
     "textbook": "PIL",
     "accelerate": "accelerate",
     "ignite": "ignite",
+    "keras": "keras",
     "lightning": "lightning",
     "skorch": "skorch",
+    "transformers": "transformers",
 }
 
 
@@ -38,7 +40,7 @@ def write_pictures(folder: Path) -> None:
 def bench(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     write_pictures(folder)
     command = [sys.executable, "-m", "bench.peers", "--arrays", str(folder), "--results", str(folder / "results")]
-    command += ["--share", "0.02", "--threads", "1", "--retries", "0", *options]
+    command += ["--share", "0.02", "--threads", "1", "--retries", "0", "--limit", "0.2", *options]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300)
 
 
@@ -48,7 +50,8 @@ def report_of(folder: Path) -> dict[str, Any]:
 
 
 def test_danlu_beside_the_bare_loop(tmp_path: Path) -> None:
-    done = bench(tmp_path, "--only", "danlu", "bare", "--rounds", "1", "--epochs", "2")
+    shared = ("mlp", "cnn", "line")
+    done = bench(tmp_path, "--only", "danlu", "bare", "--rounds", "1", "--epochs", "2", "--tasks", *shared)
     assert done.returncode == 0, done.stdout + done.stderr
     report = report_of(tmp_path)
     rows = report["rounds"]
@@ -69,9 +72,12 @@ def test_danlu_beside_the_bare_loop(tmp_path: Path) -> None:
         assert row["epoch_s"] * len(row["epochs"]) == pytest.approx(parts_s)
     epoch_s = {(row["round"], row["name"]): row["epoch_s"] for row in rows if row["task"] == "mlp"}
     ratio = epoch_s[1, "danlu"] / epoch_s[1, "bare"]
-    assert report["summary"]["mlp"]["danlu"]["over_bare"]["median"] == pytest.approx(ratio)
-    assert report["targets"]["mlp_over_bare"] == pytest.approx(ratio)
-    assert report["targets"]["textbook_over_danlu"] is None
+    assert report["summary"]["mlp"]["danlu"]["over"]["bare"]["epoch"]["median"] == pytest.approx(ratio)
+    target = report["targets"]["mlp_over_bare"]
+    assert target["measured"]["median"] == pytest.approx(ratio)
+    assert target["reached"] == ("yes" if ratio <= target["want"] else "no")
+    assert report["targets"]["textbook_over_danlu"]["reached"] == "not measured"
+    assert {task: found["danlu"]["device"] for task, found in report["found"].items()} == dict.fromkeys(shared, "cpu")
     assert "| danlu |" in (tmp_path / "results" / "peers.md").read_text()
 
 
@@ -83,11 +89,25 @@ def test_every_peer_trains(tmp_path: Path, name: str) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     report = report_of(tmp_path)
     fit = next(row for row in report["rounds"] if (row["task"], row["round"]) == ("mlp", 1))
-    assert [0.0 <= epoch["train_accuracy"] <= 1.0 for epoch in fit["epochs"]] == [True, True]
+    recorded = ("valid_accuracy",) if name == "transformers" else ("train_accuracy", "valid_accuracy")
+    assert all(0.0 <= epoch[key] <= 1.0 for epoch in fit["epochs"] for key in recorded)
     assert fit["epochs"][1]["valid_loss"] < LEARNED_LOSS
     assert fit["epochs"][1]["train_loss"] < fit["epochs"][0]["train_loss"]
     assert fit["setup_s"] > 0 < fit["update_us"]
     assert [row["round"] for row in report["rounds"] if row["task"] == "line"] == ([] if name == "textbook" else [0, 1])
+
+
+def test_other_networks_are_for_danlu_and_the_bare_loop(tmp_path: Path) -> None:
+    tasks, names = ("mlp-adamw", "lstm", "cnn-eval"), ("danlu", "bare")
+    done = bench(tmp_path, "--only", *names, "dataloader", "--rounds", "1", "--tasks", *tasks)
+    assert done.returncode == 0, done.stdout + done.stderr
+    report = report_of(tmp_path)
+    fits = {(row["task"], row["name"]): row for row in report["rounds"] if row["round"] == 1}
+    assert fits.keys() == {(task, name) for task in tasks for name in names}
+    spent = {name: fits["cnn-eval", name]["epochs"][0]["evaluate_s"] for name in names}
+    measured = report["targets"]["cnn_eval_bare"]["measured"]
+    assert measured["median"] == pytest.approx(spent["bare"] / spent["danlu"])
+    assert set(report["found"]) == set(tasks)
 
 
 def test_an_unknown_trainer_is_named(tmp_path: Path) -> None:
