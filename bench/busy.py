@@ -30,7 +30,7 @@ TARGETS = {
 WAYS = ("danlu", "plain")
 BATCH, SAMPLES, EPOCHS = 256, 60_000, 100
 WARM_UPS = 20
-SPIN = "while True: pass"
+SPIN = "import os\nparent = os.getppid()\nwhile os.getppid() == parent: pass"  # so it ends with us
 
 
 def train_danlu(updates: int, threads: int, folder: Path) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from danlu.train.captured import not_captured
 from danlu.train.step import TorchLearner
 
 EXACT, REORDERED, REDUCED = 0.0, 1e-4, 5e-2  # largest relative difference of loss and gradients
-NO_SLOWER = 1.03  # what changes no bit and keeps evaluations from page faults need not show it in updates
+FASTER, CLEARLY_FASTER = 0.97, 0.85
+NO_SLOWER = 1.1  # what changes no bit and keeps evaluations from page faults need not show it in updates
 ACROSS_KINKS = 5e-2  # of gradients that rounding sends across the kink of a ReLU, if without kinks they are alike
 COMPILE_RUN_S = 1800.0  # a shorter run does not earn back what compiling may take
 CAPTURE_S = 1.0  # that recording takes, some times, about
@@ -41,20 +42,21 @@ class Candidate:
     beside: Literal["eager", "best"] = "eager"
     start_s: float = 0.0
     refusal: str = ""
-    below: float = 0.97
+    below: float = FASTER
 
 
-def candidates(training: Training, *, threads_first: bool) -> list[Candidate]:
+def candidates(training: Training, *, busy: bool, threads_first: bool) -> list[Candidate]:
     """Return what is worth trying for a training on its device, in the order of trying.
 
     Args:
         training: PyTorch's, prepared.
+        busy: whether other processes are at work.
         threads_first: try other numbers of threads before everything else, and not after it.
     """
     learner, recipe = training.learner, training.recipe
     assert isinstance(learner, TorchLearner)
     cpu = learner.device.type == "cpu"
-    threads = thread_candidates(training.plan) if cpu and recipe.threads == "auto" else []
+    threads = thread_candidates(training.plan, busy=busy) if cpu and recipe.threads == "auto" else []
     found = threads if threads_first else []
     if cpu and device.can_keep_memory():
         kept = Candidate("kept memory", "keep_memory", {"keep_memory": True}, EXACT, "best", below=NO_SLOWER)
@@ -86,10 +88,15 @@ def last_candidates(training: Training, expected_s: float) -> list[Candidate]:
     return [one for one in found if one.way not in training.recipe.plan_without]
 
 
-def thread_candidates(plan: Plan) -> list[Candidate]:
-    """Return smaller numbers of threads: another process may hold a core, and small products gain nothing by two."""
+def thread_candidates(plan: Plan, *, busy: bool) -> list[Candidate]:
+    """Return smaller numbers of threads: another process may hold a core, and small products gain nothing by two.
+
+    On a machine that is not busy they have to be clearly faster: a stall of a moment makes them look so.
+    """
     numbers = sorted({1, plan.threads // 2} - {0, plan.threads}, reverse=True)
-    return [Candidate("1 thread" if n == 1 else f"{n} threads", "threads", {"threads": n}, REORDERED) for n in numbers]
+    names = {n: "1 thread" if n == 1 else f"{n} threads" for n in numbers}
+    below = FASTER if busy else CLEARLY_FASTER
+    return [Candidate(names[n], "threads", {"threads": n}, REORDERED, below=below) for n in numbers]
 
 
 def _precision(learner: TorchLearner, name: str) -> Candidate:

@@ -16,7 +16,7 @@ from danlu.device import Others, Plan
 from danlu.errors import DanluError, RecipeError, RunError
 from danlu.measure.candidates import capture_refusal
 from danlu.measure.evaluation import adopt_size, with_evaluation
-from danlu.measure.search import BUSY_CORES, LEAST_UPDATES, LIMIT_S, TOO_SHORT, search, update_s
+from danlu.measure.search import ALL_TAKEN, BUSY_CORES, LEAST_UPDATES, LIMIT_S, TOGETHER, TOO_SHORT, search, update_s
 from danlu.measure.trial import shapes
 from danlu.optim import ways_of
 from danlu.train import Training
@@ -195,8 +195,6 @@ def _say(training: Training, how: str) -> None:
     plan = training.plan
     threads = "1 thread" if plan.threads == 1 else f"{plan.threads} threads"
     what = ", ".join([*(plan.ways or ["plain eager PyTorch"]), *([threads] if plan.device == "cpu" else [])])
-    gain = 1.0
-    for one in plan.tried:
-        gain *= one.ratio if one.verdict == "taken" and one.ratio and not one.name.startswith("evaluation") else 1.0
-    faster = f", {1 / gain:.2f} x as fast as plain eager" if gain < 1 else ""
+    gain = next((one.ratio for one in plan.tried if one.name == TOGETHER and one.verdict == ALL_TAKEN), None)
+    faster = "" if gain is None or gain > 0.97 else f", {1 / gain:.2f} x as fast as plain eager"
     training.notices.append(f"plan: {what}{faster}{how}")

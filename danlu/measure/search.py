@@ -21,7 +21,11 @@ from danlu.train import Training
 SHARE, LIMIT_S = 0.02, 20.0
 LEAST_UPDATES = 1000  # 2 % of a shorter run is not enough to try anything
 CLEARLY, HOPELESS = 0.9, 1.1  # ratios beyond which there are no more turns
-TURNS = 5
+OPTIMIZER_WAYS = ("fused", "foreach")  # what an optimizer remembers counts from the second update on
+TURNS, TURNS_MAX = 5, 100
+GLANCE_S = 0.2  # in which other processes show
+WATCHED_S = 0.6  # of turns, at least, before a way is taken
+TOGETHER, ALL_TAKEN = "all together, beside plain eager", "taken"
 TOO_SHORT = "not tried: the search may take"
 SLOW_S = 0.05  # of an update; then the least likely to pay comes last: fewer threads, on a machine that is not busy
 BUSY_CORES = 0.3  # that other processes keep
@@ -76,18 +80,33 @@ class Search:
 
     def everything(self) -> Plan:
         """Try every candidate; what has to be earned back over the run comes last, when an update's time is known."""
-        training, quick = self._training, self._update_s < SLOW_S
-        for one in candidates(training, threads_first=quick or self._others.cores() > BUSY_CORES):
+        if self._limit_s < WATCHED_S:
+            return self._found()
+        while time.perf_counter() - self._begun_s < GLANCE_S:
+            self._update_s = self.block_s(self._plain)
+        training, busy = self._training, self._others.cores() > BUSY_CORES
+        for one in candidates(training, busy=busy, threads_first=busy or self._update_s < SLOW_S):
             if one.way != "foreach" or self._best.optimizer != "fused":
                 self._try(one)
         self._expected_s = self._expected()
         for one in last_candidates(training, self._expected_s):
             self._try(one)
+        self._look_back()
         return self._found()
+
+    def _look_back(self) -> None:
+        """Hold all that was taken beside plain eager; where that is as fast, only kept memory stays."""
+        if self._best == self._plain:
+            return
+        update_s, ratio = self._beside(self._best, self._plain)
+        if ratio > 1.0:
+            self._best, self._update_s = replace(self._plain, keep_memory=self._best.keep_memory), update_s / ratio
+        verdict = "left: plain eager is as fast" if ratio > 1.0 else ALL_TAKEN
+        self._rows.append(Tried(TOGETHER, verdict, update_s, ratio))
 
     def threads(self) -> Plan:
         """Try other numbers of threads."""
-        for one in thread_candidates(self._plain):
+        for one in thread_candidates(self._plain, busy=True):
             self._try(one)
         return self._found()
 
@@ -116,7 +135,7 @@ class Search:
                 verdict += f"{one.tolerance:.0e} is allowed"
                 self._rows.append(Tried(one.name, verdict, difference=differs.most))
                 return
-            update_s, ratio = self._beside(plan)
+            update_s, ratio = self._beside(plan, self._best)
         except DanluError:
             raise
         except Exception as error:  # whatever a model may do that is run in another way
@@ -133,7 +152,7 @@ class Search:
         if one.way == "capture":
             return self._replay_difference(plan)
         best = one.beside == "best"
-        reference, updates = (self._best, 2) if best else (self._plain, 1)
+        reference, updates = self._best if best else self._plain, 2 if one.way in OPTIMIZER_WAYS else 1
         mine, theirs = self._outcome(plan, updates), self._outcome(reference, updates)
         if one.way == "threads":
             self._alike = self._alike and same(mine, theirs)
@@ -164,17 +183,21 @@ class Search:
             self._outcomes[key] = found
         return found
 
-    def _beside(self, plan: Plan) -> tuple[float, float]:
-        """Return seconds of an update, and their ratio to those of the best plan, measured turn by turn."""
-        mine, ratios = list[float](), list[float]()
-        for turn in range(TURNS):
-            pair = [plan, self._best] if turn % 2 == 0 else [self._best, plan]
+    def _beside(self, plan: Plan, other: Plan) -> tuple[float, float]:
+        """Return seconds of an update, and their ratio to another plan's, measured turn by turn.
+
+        A machine that others share stalls for tenths of a second, so what looks faster is looked at for longer.
+        """
+        mine, ratios, begun_s = list[float](), list[float](), time.perf_counter()
+        for turn in range(1, TURNS_MAX + 1):
+            pair = [plan, other] if turn % 2 else [other, plan]
             seconds = {one: self.block_s(one) for one in pair}
             mine.append(seconds[plan])
-            ratios.append(seconds[plan] / seconds[self._best])
-            spent_s = time.perf_counter() - self._begun_s
-            low, high = (CLEARLY, HOPELESS) if turn else (CLEARLY**3, HOPELESS**3)
-            if spent_s > self._limit_s or not low < statistics.median(ratios) < high:
+            ratios.append(seconds[plan] / seconds[other])
+            now_s, ratio = time.perf_counter(), statistics.median(ratios)
+            clear = turn >= 2 and not CLEARLY < ratio < HOPELESS
+            watched = now_s - begun_s > WATCHED_S and (clear or turn >= TURNS)
+            if watched or now_s - self._begun_s > self._limit_s or (turn >= 2 and ratio > HOPELESS**3):
                 break
         return statistics.median(mine), statistics.median(ratios)
 

@@ -6,6 +6,7 @@ samples are in it.
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -70,7 +71,7 @@ def padded(samples: list[tuple[Tensor, int]]) -> tuple[Tensor, Tensor]:
 
 def data(model: str, data: str, samples: str) -> Data:
     """Return the data of a run, by its settings."""
-    inputs, target = vectors() if model == "mlp" else sentences()
+    inputs, target = sentences() if model == "lstm" else vectors()
 
     def part(start: int, stop: int, *, augmented: bool, workers: int) -> Arrays | Samples:
         rows = inputs[start:stop], target[start:stop]
@@ -96,6 +97,9 @@ def network(kind: str) -> nn.Module:
     """Build a model; its first weights come from PyTorch's default generator."""
     if kind == "lstm":
         return models.lstm(WORDS + TRAIN + VALID + TEST, CLASSES, embedding=8, hidden=8, dropout=0.3)
+    if kind == "cnn":
+        first = [nn.Unflatten(1, (1, FEATURES + 1, 1)), nn.Conv2d(1, 8, (3, 1)), nn.BatchNorm2d(8), nn.ReLU()]
+        return nn.Sequential(*first, nn.Conv2d(8, 8, (3, 1)), nn.Dropout(0.3), nn.Flatten(), nn.Linear(24, CLASSES))
     hidden = nn.Linear(FEATURES + 1, 16)
     return nn.Sequential(hidden, nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, CLASSES))
 
@@ -175,6 +179,7 @@ def recipe(axes: dict[str, str], *, by_name: bool) -> danlu.Recipe:
         validate_every=3 if per_update else 1,
         validate_per=axes["validate"],
         threads=1,
+        plan=str(Path(__file__).with_name("plan.json")) if axes["plan"] == "chosen" else "eager",
         log_every=2,
         **(by if by_name else {}),
     )

@@ -17,8 +17,8 @@ AROUND += ("statement", "record")
 OTHERS = ("tensors.torn", "fsync.torn", "rmtree.half", "record.torn", "draw", "call")
 RESUMING = ("load.before", "load.after", "cut.before", "cut.after", "rewrite.before", "rewrite.after")
 
-TORCH = "engine=torch,door=fit,data=workers,samples=augmented,model=mlp,accumulate=1,ema=0.9,optim=custom"
-ZERO = "engine=zero,door=command,data=dataset,samples=augmented,model=lstm,accumulate=4,ema=0.9,optim=adam"
+TORCH = "engine=torch,door=fit,data=workers,samples=augmented,model=mlp,plan=eager,accumulate=1,ema=0.9,optim=custom"
+ZERO = "engine=zero,door=command,data=dataset,samples=augmented,model=lstm,plan=eager,accumulate=4,ema=0.9,optim=adam"
 SETTINGS = {  # where named points are tried: everything is saved after every update
     "torch": from_text(f"{TORCH},schedule=plateau,validate=update,save=update,stop=best"),
     "zero": from_text(f"{ZERO},schedule=cosine,validate=update,save=update,stop=off"),

@@ -108,7 +108,7 @@ def test_a_search_tries_what_fits_and_says_what_came_of_it() -> None:
     assert names[0] == "plain eager"
     assert {"kept memory", "channels_last", "fused optimizer", "torch.compile"} <= set(names)
     taken = [one for one in training.plan.tried if one.verdict == "taken"]
-    assert all(one.ratio < (1.03 if one.name == "kept memory" else 0.97) for one in taken)
+    assert all(one.ratio < (1.1 if one.name == "kept memory" else 0.97) for one in taken)
     assert all(row(training, name).difference == 0.0 for name in ("plain eager", "kept memory"))
     assert row(training, "torch.compile").verdict.startswith("not tried: a run of about")
     assert [notice for notice in training.notices if notice.startswith("plan: ")]
