@@ -45,12 +45,13 @@ def pin(training: Training, *, limit_s: float | None = None) -> None:
         return
     path = place_of(training)
     known = None if recipe.replan else _remembered(path, training)
-    if known is None or (limit_s is not None and any(one.verdict.startswith(TOO_SHORT) for one in known.tried)):
+    if known is None or (limit_s is not None and not _whole(known)):
         _find(training, path, limit_s)
     else:
         adopt(training, known)
-        _say(training, ", as found before")
-        _look_again(training)
+        if tried_any(known):
+            _say(training, ", as found before")
+            _look_again(training)
 
 
 def keep_plan(training: Training, plan: Plan, now: Plan, *, where: str, replan: bool) -> str | None:
@@ -113,6 +114,16 @@ def place_of(training: Training) -> Path:
     return cache_folder("plans") / f"{digest[:32]}.json"
 
 
+def _whole(plan: Plan) -> bool:
+    """Say whether a search was not cut short."""
+    return tried_any(plan) and not any(one.verdict.startswith(TOO_SHORT) for one in plan.tried)
+
+
+def tried_any(plan: Plan) -> bool:
+    """Say whether anything was timed beside plain eager."""
+    return any(one.ratio is not None for one in plan.tried[1:])
+
+
 def _find(training: Training, path: Path, limit_s: float | None) -> None:
     """Search, adopt and remember."""
     others, begun_s = Others(), time.perf_counter()
@@ -125,6 +136,8 @@ def _find(training: Training, path: Path, limit_s: float | None) -> None:
         with contextlib.suppress(OSError, DanluError):  # it cannot be written to: the next run searches again
             path.parent.mkdir(parents=True, exist_ok=True)
             save.write_json(path, asdict(plan))
+    if not tried_any(plan):  # the run is too short for the search to say anything
+        return
     took = f", found in {time.perf_counter() - begun_s:.1f} s"
     _say(training, f"{took} while other processes were at work: not remembered" if busy else took)
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 import danlu
 from danlu import save
 from danlu.data import Arrays, Data
+from danlu.device import Tried
 from danlu.errors import RecipeError, RunError
 from danlu.measure import pin
 from danlu.measure.compare import Difference, Smooth, difference, outcome
@@ -166,7 +167,8 @@ def test_precision_is_tried_where_the_recipe_allows_it() -> None:
 def test_a_plan_is_remembered_for_the_same_run_alone(tmp_path: Path) -> None:
     training = prepare(network(), pictures(), recipe(epochs=300))
     place = place_of(training)
-    plan = dataclasses.replace(training.plan, keep_memory=True, optimizer="fused", tried=[])
+    tried = [Tried("plain eager", "the measure"), Tried("fused optimizer", "taken", 0.002, 0.6, 1e-8)]
+    plan = dataclasses.replace(training.plan, keep_memory=True, optimizer="fused", tried=tried)
     place.parent.mkdir(parents=True)
     save.write_json(place, dataclasses.asdict(plan))
     pin(training)
