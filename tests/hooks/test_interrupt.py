@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,14 @@ class Sends(danlu.Hook):
 
     def on_eval_end(self, training: Training, figures: object) -> danlu.Stop:
         return danlu.Stop("evaluated once")
+
+
+@pytest.fixture(autouse=True)
+def _sigint_is_heard() -> Iterator[None]:
+    """A suite that is started in the background ignores SIGINT, and so would what it starts."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("update", [3, 4])  # in mid-epoch; and the one whose end is an evaluation
