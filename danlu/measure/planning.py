@@ -179,7 +179,7 @@ def _misfits(training: Training, plan: Plan, now: Plan) -> list[str]:
     """Return why a plan cannot run here, in words; `now` is this machine's own."""
     learner, recipe = training.learner, training.recipe
     assert isinstance(learner, TorchLearner)
-    cores, model = device.cores(), learner.parts.model
+    cores, model = max(device.cores(), now.threads), learner.parts.model  # a recipe may ask for more than there are
     allowed = ("float32", "tf32", "bf16") if recipe.precision == "auto" else (recipe.precision,)
     found = [] if plan.device == now.device else [f"it is for {plan.device}, and this run is on {now.device}"]
     found += [] if plan.precision in allowed else [f"{plan.precision}, which the recipe does not allow"]

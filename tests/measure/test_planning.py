@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 import danlu
-from danlu import save
+from danlu import device, save
 from danlu.data import Arrays, Data
 from danlu.device import Tried
 from danlu.errors import RecipeError, RunError
@@ -331,3 +331,11 @@ def test_a_run_whose_plan_cannot_run_here_goes_on_only_with_another_one(tmp_path
     assert run.summary["status"] == "finished"
     assert json.loads(path.read_text())["threads"] == plan["threads"]
     assert [text for _, kind, text in run.events if kind == "notice" and "cannot run here" in text]
+
+
+def test_a_run_of_more_threads_than_cores_can_be_resumed(tmp_path: Path) -> None:
+    many = recipe(threads=device.cores() + 2, epochs=1, plan="eager")
+    danlu.fit(network(), pictures(), many, out=tmp_path / "run", quiet=True)
+    more = recipe(threads=device.cores() + 2, epochs=2, plan="eager")
+    run = danlu.fit(network(), pictures(), more, out=tmp_path / "run", quiet=True, resume=True)
+    assert run.summary["epochs"] == 2
