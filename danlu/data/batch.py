@@ -8,6 +8,7 @@ import torch
 
 from danlu.data.bad import BadSamples
 from danlu.data.columns import Batch
+from danlu.data.sampling import Order
 from danlu.data.source import Ids
 
 Mate = Callable[[int, Ids], Ids]  # epoch and sample ids to the samples that these are mixed with
@@ -94,6 +95,36 @@ class NamedBatches(Batches):
     ) -> Iterator[Served | None]:
         """Return an iterator over a batch of each list, as `visit` does, but None where no sample of a list is left."""
         return (self.serve_one(epoch, ids, mate=mate) for ids in lists)
+
+
+class ServedBatches(NamedBatches):
+    """Batches in an order, made by serving lists of sample ids; one that would be empty gets a stand-in. Abstract."""
+
+    _order: Order
+
+    def ids(self, epoch: int, position: int) -> Ids:
+        """Return the sample ids of one batch."""
+        return self._order.ids(epoch, *span(self, position))
+
+    def lists(self, epoch: int, start: int = 0) -> Iterator[Ids]:
+        """Yield the sample ids of each batch."""
+        return self._order.lists(epoch, first_sample(self, start), self.samples, batch_size=self.batch_size)
+
+    def batch(self, epoch: int, position: int) -> Batch:
+        """Return one batch; one that would be empty gets a sample in place of a bad one."""
+        return self.serve_one(epoch, self.ids(epoch, position), position=position).batch
+
+    def fetch(self, epoch: int, ids: Ids) -> Batch:
+        """Return a batch of any samples."""
+        return self.serve_one(epoch, ids).batch
+
+    def iterate(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """Yield the batches of an epoch from position `start` on."""
+        return self.visit(epoch, self.lists(epoch, start), start)
+
+    def visit(self, epoch: int, lists: Iterable[Ids], start: int = 0) -> Iterator[Batch]:
+        """Yield a batch of each list of sample ids; some lists are read ahead."""
+        return (served.batch for served in self.serve(epoch, lists, start=start) if served is not None)
 
 
 def span(batches: Batches, position: int) -> tuple[int, int]:

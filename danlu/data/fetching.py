@@ -14,9 +14,8 @@ from torch.utils.data import DataLoader, Sampler
 from danlu import keyed
 from danlu.data.addressed import own_randomness
 from danlu.data.bad import BadSamples
-from danlu.data.batch import Mate, NamedBatches, Served, first_sample, span
+from danlu.data.batch import Mate, Served, ServedBatches
 from danlu.data.canonical import converter, pair, settle
-from danlu.data.columns import Batch
 from danlu.data.dataset import Samples
 from danlu.data.fetcher import Delivered, Fetcher, Request, unpacked
 from danlu.data.reading import Begun, PictureFetcher
@@ -26,7 +25,7 @@ from danlu.errors import DataError
 
 
 @final
-class FetchedBatches(NamedBatches):
+class FetchedBatches(ServedBatches):
     """Batches of a `Dataset`. The samples and their order are the same for any number of workers.
 
     A batch depends on the bad samples that were known when it was fetched, besides its address. Iterating makes those
@@ -51,30 +50,6 @@ class FetchedBatches(NamedBatches):
         self._fetching: Iterator[Any] | None = None  # PyTorch's iterator over worker processes, once they run
         self._ending: weakref.finalize[..., Any] | None = None
         self._turn = 0  # counts calls of iterate: workers can serve one epoch at a time
-
-    def ids(self, epoch: int, position: int) -> Ids:
-        """Return the sample ids of one batch."""
-        return self._order.ids(epoch, *span(self, position))
-
-    def lists(self, epoch: int, start: int = 0) -> Iterator[Ids]:
-        """Yield the sample ids of each batch."""
-        return self._order.lists(epoch, first_sample(self, start), self.samples, batch_size=self.batch_size)
-
-    def batch(self, epoch: int, position: int) -> Batch:
-        """Return one batch, fetched in this process; one that would be empty gets a sample in place of a bad one."""
-        return self.serve_one(epoch, self.ids(epoch, position), position=position).batch
-
-    def fetch(self, epoch: int, ids: Ids) -> Batch:
-        """Return a batch of any samples, fetched in this process, as `batch` does."""
-        return self.serve_one(epoch, ids).batch
-
-    def iterate(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from position `start` on."""
-        return self.visit(epoch, self.lists(epoch, start), start)
-
-    def visit(self, epoch: int, lists: Iterable[Ids], start: int = 0) -> Iterator[Batch]:
-        """Yield a batch of each list of sample ids, which the workers read ahead."""
-        return (served.batch for served in self.serve(epoch, lists, start=start) if served is not None)
 
     def serve_one(self, epoch: int, ids: Ids, *, position: int | None = None, mate: Mate | None = None) -> Served:
         """Return a batch of any samples, fetched in this process, and which samples these are."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from danlu.data.bad import BadSamples
-from danlu.data.batch import Mate, NamedBatches, Served, first_sample, span
+from danlu.data.batch import Mate, Served, ServedBatches
 from danlu.data.columns import Batch, Convert
 from danlu.data.dataset import Samples
 from danlu.data.fetching import FetchedBatches
@@ -31,7 +31,7 @@ Raw = list[Tensor]  # a batch as it is stored, column by column
 
 
 @final
-class StoredBatches(NamedBatches):
+class StoredBatches(ServedBatches):
     """Batches of a stored set, read by threads. What a batch holds follows from its address and the files alone.
 
     Samples in damaged blocks are bad; a batch that has some is made up by `FetchedBatches`, sample by sample, so that
@@ -54,30 +54,6 @@ class StoredBatches(NamedBatches):
         single.rows, single._length = source.rows, len(source)  # type: ignore[assignment]  # a range is never copied
         self._mending = FetchedBatches(single, order, samples, batch_size=batch_size, device=device, workers=0)
         self.bad = self._mending.bad
-
-    def ids(self, epoch: int, position: int) -> Ids:
-        """Return the sample ids of one batch."""
-        return self._order.ids(epoch, *span(self, position))
-
-    def lists(self, epoch: int, start: int = 0) -> Iterator[Ids]:
-        """Yield the sample ids of each batch."""
-        return self._order.lists(epoch, first_sample(self, start), self.samples, batch_size=self.batch_size)
-
-    def batch(self, epoch: int, position: int) -> Batch:
-        """Return one batch; one that would be empty gets a sample in place of a bad one."""
-        return self.serve_one(epoch, self.ids(epoch, position), position=position).batch
-
-    def fetch(self, epoch: int, ids: Ids) -> Batch:
-        """Return a batch of any samples."""
-        return self.serve_one(epoch, ids).batch
-
-    def iterate(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """Yield the batches of an epoch from position `start` on."""
-        return self.visit(epoch, self.lists(epoch, start), start)
-
-    def visit(self, epoch: int, lists: Iterable[Ids], start: int = 0) -> Iterator[Batch]:
-        """Yield a batch of each list of sample ids; some lists are read ahead."""
-        return (served.batch for served in self.serve(epoch, lists, start=start) if served is not None)
 
     def serve_one(self, epoch: int, ids: Ids, *, position: int | None = None, mate: Mate | None = None) -> Served:
         """Return a batch of any samples, and which samples these are."""

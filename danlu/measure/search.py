@@ -15,7 +15,7 @@ from danlu.errors import DanluError
 from danlu.measure.candidates import ACROSS_KINKS, REORDERED, Candidate, candidates, last_candidates, thread_candidates
 from danlu.measure.compare import TO_REPLAY, Difference, Outcome, difference, outcome, replayed, same
 from danlu.measure.trial import fetched, one_update
-from danlu.measure.untouched import copied, untrained
+from danlu.measure.untouched import State, untrained
 from danlu.train import Training
 
 SHARE, LIMIT_S = 0.02, 20.0
@@ -47,8 +47,8 @@ def search(training: Training, *, limit_s: float | None = None, only_threads: bo
     """
     plain = training.plan
     try:
-        with untrained(training.learner):
-            found = Search(training, limit_s)
+        with untrained(training.learner) as state:
+            found = Search(training, state, limit_s)
             return found.threads() if only_threads else found.everything()
     finally:
         training.learner.use(plain)
@@ -56,15 +56,15 @@ def search(training: Training, *, limit_s: float | None = None, only_threads: bo
 
 def update_s(training: Training) -> float:
     """Return the median seconds of an update under a training's own plan; the training is left as it was."""
-    with untrained(training.learner):
-        return Search(training, 0.0).block_s(training.plan)
+    with untrained(training.learner) as state:
+        return Search(training, state, 0.0).block_s(training.plan)
 
 
 class Search:
     """What is known so far: the best plan, and what was tried."""
 
-    def __init__(self, training: Training, limit_s: float | None) -> None:
-        self._training, self._state = training, copied(training.learner.state())
+    def __init__(self, training: Training, state: State, limit_s: float | None) -> None:
+        self._training, self._state = training, state
         self._plain = self._best = training.plan
         self._batches = fetched(training, 0)
         self._rows: list[Tried] = []

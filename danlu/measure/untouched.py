@@ -25,15 +25,15 @@ def copied(state: State) -> State:
 
 
 @contextmanager
-def untrained(learner: Learner) -> Iterator[None]:
-    """Let updates be done, and put everything back: state, gradients, attributes. Inside the learner's session.
+def untrained(learner: Learner) -> Iterator[State]:
+    """Let updates be done from the state that is given, and put everything back: state, gradients, attributes.
 
     Cost: two copies of the state.
     """
     state = copied(learner.state())
     with unmoved(learner, weights=False):
         try:
-            yield
+            yield state
         finally:
             learner.load(*state)
             learner.bad_updates()  # read, so that none of them is taken for one of a run's

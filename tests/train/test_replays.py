@@ -12,75 +12,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from train.capturing import by_plan, came_to, convolutional, dense, training_of
 
 import danlu
-from danlu.data import Arrays, Data
 from danlu.measure.trial import fetched, one_update
-from danlu.measure.untouched import copied
-from danlu.train import Training, prepare, run
+from danlu.train import Training
 from danlu.train.captured import WARM_UPS
 
 GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="this machine has no CUDA device")
-SAMPLES = 70  # with 16 in a batch: 4 whole ones, and one of 6
-
-
-def arrays(n: int = SAMPLES) -> Data:
-    rng = np.random.default_rng(0)
-    x, y = rng.random((n + 20, 2, 6, 6), np.float32), rng.integers(0, 4, n + 20)
-    return Data(Arrays(x[:n], y[:n]), {"valid": Arrays(x[n:], y[n:])})
-
-
-def dense() -> nn.Module:
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(72, 16), nn.ReLU(), nn.Linear(16, 4))
 
 
 def dropping() -> nn.Module:
     torch.manual_seed(0)
     return nn.Sequential(nn.Flatten(), nn.Linear(72, 16), nn.ReLU(), nn.Dropout(0.3), nn.Linear(16, 4))
-
-
-def convolutional() -> nn.Module:
-    torch.manual_seed(0)
-    block = [nn.Conv2d(2, 8, 3, stride=2, padding=1), nn.BatchNorm2d(8), nn.ReLU()]
-    return nn.Sequential(*block, nn.Flatten(), nn.Linear(72, 4))
-
-
-def training_of(model: nn.Module, data: Data | None = None, *, step: Any = None, **changed: Any) -> Training:
-    optim = danlu.Optim("sgd", lr=0.1, momentum=0.9)
-    given = {"optim": optim, "batch_size": 16, "epochs": 5, "plan": "eager", "metrics": ["accuracy"]}
-    return prepare(model, data or arrays(), danlu.Recipe(**given | changed), step=step)
-
-
-def by_plan(training: Training, **changed: Any) -> Training:
-    training.plan = dataclasses.replace(training.plan, **changed)
-    training.learner.use(training.plan)
-    return training
-
-
-class Watching(danlu.Hook):
-    """Notes the losses that updates give, to be read at the end."""
-
-    def __init__(self) -> None:
-        self.losses: list[Tensor] = []
-
-    def on_step_end(self, training: Training, result: Any) -> None:
-        self.losses.append(result.loss)
-
-
-def came_to(training: Training, *, replay: bool = True) -> tuple[Any, ...]:
-    """Train to the end; return losses, figures and everything that survives a restart, as bits."""
-    watching, learner = Watching(), training.learner
-    learner.after_backward = None if replay else lambda: None
-    for _ in run(training, [watching]):
-        pass
-    tensors, values = copied(learner.state())
-    bits = {group: {name: a.tobytes() for name, a in named.items()} for group, named in tensors.items()}
-    return [float(loss) for loss in watching.losses], training.figures, bits, repr(values)
 
 
 CASES: dict[str, dict[str, Any]] = {
